@@ -34,7 +34,7 @@ from portico.core.server.core_server import CoreServer
 from portico.core.settings.core_settings import CoreSettings
 from portico.gateways.a2a.app import A2aGateway
 from portico.gateways.a2a.settings import A2aSettings
-from portico.gateways.http.site import Site
+from portico.gateways.http.site import GatewaySite
 
 BINDINGS = ("JSONRPC", "HTTP+JSON", "GRPC")
 
@@ -136,7 +136,7 @@ class Gateway:
 
     url: str
     grpc: str
-    site: Site
+    site: GatewaySite
     http: httpx.AsyncClient
     stack: AsyncExitStack
 
@@ -185,7 +185,7 @@ async def running_gateway(directory: Path, **settings: Any) -> AsyncIterator[Gat
     with socket.create_server(("127.0.0.1", 0)) as probe:
         rpc = f"127.0.0.1:{probe.getsockname()[1]}"
     given = A2aSettings(**{**told, "grpc_listen": rpc, **settings})
-    site = Site([A2aGateway(given)], given)
+    site = GatewaySite([A2aGateway(given)], given)
     # With its protocol named, or asyncio leaves Nagle's delay on.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))

@@ -13,10 +13,10 @@ import uvicorn
 from portico.agent import AgentApp
 from portico.core.server.core_server import CoreServer
 from portico.core.settings.core_settings import CoreSettings
-from portico.gateways.http.server.batched_protocol import CorkedProtocol
-from portico.gateways.http.server.websocket_protocol import SocketProtocol
+from portico.gateways.http.server.batched_protocol import BatchedProtocol
+from portico.gateways.http.server.websocket_protocol import LimitedWebSocketProtocol
 from portico.gateways.http.settings import HttpSettings
-from portico.gateways.http.site import Gateway, Site
+from portico.gateways.http.site import Gateway, GatewaySite
 
 Serve = Callable[..., Awaitable[httpx.AsyncClient]]  # starts a gateway with these settings; a client of it
 
@@ -42,15 +42,19 @@ async def running_core(
 @asynccontextmanager
 async def running_site(
     gateways: Gateway | Sequence[Gateway], settings: HttpSettings
-) -> AsyncIterator[tuple[str, Site]]:
+) -> AsyncIterator[tuple[str, GatewaySite]]:
     """A URL, and the site of one gateway or several that is there."""
-    site = Site(gateways if isinstance(gateways, Sequence) else [gateways], settings)
+    site = GatewaySite(gateways if isinstance(gateways, Sequence) else [gateways], settings)
     # With its protocol named, or asyncio leaves Nagle's delay on.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
     listening.listen(100)
     config = uvicorn.Config(
-        site, http=CorkedProtocol, ws=SocketProtocol, log_level="critical", timeout_graceful_shutdown=2
+        site,
+        http=BatchedProtocol,
+        ws=LimitedWebSocketProtocol,
+        log_level="critical",
+        timeout_graceful_shutdown=2,
     )
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve([listening]))

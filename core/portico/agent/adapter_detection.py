@@ -10,7 +10,7 @@ _OURS = (str, Delta, CallDelta, NewMessage, Message, Usage, *CONTENT_TYPES)
 _OPENAI_OBJECTS = ("chat.completion.chunk", "chat.completion")
 
 
-def is_ours(item: Any) -> bool:
+def is_portico_item(item: Any) -> bool:
     """Whether the item belongs to the agent protocol and needs no translation."""
     return item is None or isinstance(item, _OURS)
 

@@ -51,7 +51,7 @@ class Translation(Protocol):
         ...
 
 
-class Framework(Protocol):
+class AdapterFactory(Protocol):
     """An adapter for a framework. Its constructor imports the framework, which may not be installed."""
 
     @property
@@ -64,7 +64,7 @@ class Framework(Protocol):
         ...
 
 
-class OneWay:
+class OneWayTranslation:
     """Base of translations that hold back no items, ask no questions and save no state."""
 
     def rest(self) -> Iterable[object]:

@@ -9,7 +9,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 
-from portico.agent.adapter_interface import Framework
+from portico.agent.adapter_interface import AdapterFactory
 
 GROUP = "portico.frameworks"
 # Not entry points, because they must be found in a source tree that is not installed too.
@@ -36,9 +36,9 @@ def framework_names() -> Sequence[str]:
 
 
 @cache
-def load_framework(name: str) -> Framework:
+def load_framework(name: str) -> AdapterFactory:
     """Returns the adapter of a framework, made once per process. Raises FrameworkMissing."""
-    make: Callable[[], Framework]
+    make: Callable[[], AdapterFactory]
     try:
         if name in _OWN:
             make = import_module(_OWN[name]).Adapter

@@ -10,7 +10,7 @@ MessageLike: TypeAlias = str | Message | Mapping[str, Any]
 MessagesLike: TypeAlias = MessageLike | Iterable[MessageLike]
 
 
-def to_message(value: MessageLike) -> Message:
+def normalize_message(value: MessageLike) -> Message:
     """Converts to a Message. A str, and a dict of the agent protocol without a role, become user messages.
 
     Raises:
@@ -34,5 +34,5 @@ def to_message(value: MessageLike) -> Message:
 def to_messages(value: MessagesLike) -> tuple[Message, ...]:
     """Converts one message or several. Raises TypeError and ValueError as `to_message` does."""
     if isinstance(value, str | Message | Mapping) or not isinstance(value, Iterable):
-        return (to_message(value),)
-    return tuple(map(to_message, value))
+        return (normalize_message(value),)
+    return tuple(map(normalize_message, value))

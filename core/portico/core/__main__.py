@@ -6,8 +6,8 @@ import os
 from portico.process import container_init, inherited_state
 
 if __name__ == "__main__":
-    inherited_state.mend()
-    container_init.leave_process_one()
+    inherited_state.repair_inherited_state()
+    container_init.fork_from_process_one()
     # Imported objects stay for the process's life; collecting garbage among them would take a quarter of the
     # start.
     gc.disable()
@@ -40,7 +40,7 @@ from portico.core.services.rpc import audit_log
 from portico.core.settings.core_settings import CoreSettings
 from portico.process import readiness, secrets, unknown_variables
 from portico.process.settings import Misconfigured, named, read, variable
-from portico.process.shutdown_signals import Stopping
+from portico.process.shutdown_signals import ShutdownSignals
 from portico.telemetry.log import line_writer, log_setup, standard_error
 from portico.telemetry.setup import Telemetry
 
@@ -78,7 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         content=settings.log_content,
         service=SERVICE,
     )
-    for sentence in (*unknown_variables.unknown([CoreSettings], strangers=True), *secrets.exposed(settings)):
+    for sentence in (
+        *unknown_variables.find_unknown_variables([CoreSettings], strangers=True),
+        *secrets.exposed_secret_files(settings),
+    ):
         log.warning("%s", sentence)
     # The database writer's thread must get the interpreter soon: it commits the log while agents compute.
     sys.setswitchinterval(0.0005)
@@ -119,7 +122,7 @@ def _run(server: CoreServer, settings: CoreSettings, telemetry: Telemetry, ready
 def _audited(path: Path) -> Iterator[None]:
     """Writes the audit log to a file. Raises ValueError if it can't be written."""
     try:
-        file = line_writer.Lines(path)
+        file = line_writer.LineWriter(path)
     except OSError as error:
         name = named(CoreSettings, "audit_log")
         raise ValueError(f"{name} can't be written: {path}: {error.strerror}") from None
@@ -133,7 +136,7 @@ def _complain(error: Exception, status: int) -> int:
 
 
 async def _serve(server: CoreServer, closing: ExitStack, ready_fd: int | None, drain_seconds: float) -> None:
-    stopping = Stopping(partial(_flush, closing))
+    stopping = ShutdownSignals(partial(_flush, closing))
     stopping.seconds = START_SECONDS
     # An executor of our own, so that a blocked thread in it can't delay the end of the process.
     threads = ThreadPoolExecutor(thread_name_prefix="asyncio")
@@ -155,7 +158,7 @@ async def _serve(server: CoreServer, closing: ExitStack, ready_fd: int | None, d
         raise FencedOut
 
 
-async def _replaced(server: CoreServer, stopping: Stopping) -> bool:
+async def _replaced(server: CoreServer, stopping: ShutdownSignals) -> bool:
     """Waits for another core to take over the database (True) or for a signal to end (False). Raises the
     error that keeps this core from checking."""
     replaced = asyncio.create_task(server.taken_over())
@@ -169,7 +172,7 @@ async def _replaced(server: CoreServer, stopping: Stopping) -> bool:
     return True
 
 
-async def _started(server: CoreServer, stopping: Stopping) -> bool:
+async def _started(server: CoreServer, stopping: ShutdownSignals) -> bool:
     """Starts the server; returns False if a signal to end came first. Raises as `CoreServer.start`."""
     starting = asyncio.create_task(server.start())
     asked = asyncio.create_task(stopping.asked.wait())

@@ -15,10 +15,10 @@ from portico.core.errors import FencedOut
 from portico.core.server.core_server import CoreServer
 from portico.core.settings.core_settings import CoreSettings
 from portico.gateways.__main__ import GATEWAYS, with_common
-from portico.gateways.core_auth_check import is_local
-from portico.gateways.http.server.batched_protocol import CorkedProtocol
+from portico.gateways.core_auth_check import is_loopback_host
+from portico.gateways.http.server.batched_protocol import BatchedProtocol
 from portico.gateways.http.settings import HttpSettings
-from portico.gateways.http.site import Site
+from portico.gateways.http.site import GatewaySite
 from portico.process.core_socket import core_socket
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class Embedded:
     def _settings(self, target: str) -> CoreSettings:
         given: dict[str, Any] = {"listen": [target], "store": self._store, "drain_seconds": 1.0}
         address = self._listening.getsockname()
-        if not isinstance(address, str) and not is_local(address[0]):
+        if not isinstance(address, str) and not is_loopback_host(address[0]):
             given["error_words"] = "log"  # other machines can call the gateways, though not the core
         return CoreSettings(**given)
 
@@ -105,10 +105,10 @@ class Embedded:
             if name != "mcp"
         ]
         address = self._listening.getsockname()
-        site = Site(gateways, common, listening=[] if isinstance(address, str) else [address[0]])
+        site = GatewaySite(gateways, common, listening=[] if isinstance(address, str) else [address[0]])
         config = uvicorn.Config(
             site,
-            http=CorkedProtocol,
+            http=BatchedProtocol,
             ws="websockets-sansio",
             access_log=False,
             log_config=None,

@@ -2,7 +2,7 @@
 
 import logging
 
-from portico.gateways.core_auth_check import is_local
+from portico.gateways.core_auth_check import is_loopback_host
 from portico.gateways.http.settings import HttpSettings
 
 log = logging.getLogger(__name__)
@@ -15,7 +15,7 @@ def allowed_host(host: str) -> tuple[str, bool]:
     A host that other machines can reach is replaced by loopback, with a warning that says what to do, unless
     the operator allows access without auth.
     """
-    if is_local(host):
+    if is_loopback_host(host):
         return host, False
     if HttpSettings().insecure_no_auth:
         return host, True

@@ -48,14 +48,14 @@ class Principal:
         return "act-as" in self.allowed and tenant_of(owner) == self.tenant
 
 
-def principal(tenant: str, user: str, scopes: frozenset[str]) -> Principal:
+def make_principal(tenant: str, user: str, scopes: frozenset[str]) -> Principal:
     """Makes a principal; unknown scopes allow nothing."""
     allowed = frozenset().union(*(SCOPES.get(scope, frozenset()) for scope in scopes))
     return Principal(tenant, user, allowed)
 
 
 # The caller of every call while auth is off: it may do everything, as any user that its request names.
-EVERYBODY: Final = Principal("", "", frozenset(SCOPES), believed=True)
+UNAUTHENTICATED_OPERATOR: Final = Principal("", "", frozenset(SCOPES), believed=True)
 
 
 def owner_key(tenant: str, user: str) -> str:

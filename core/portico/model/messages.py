@@ -65,7 +65,7 @@ class MessageType(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class About:
+class FieldDocumentation:
     """Fields that every content has."""
 
     media_type: str = ""  # set if the content itself does not carry it
@@ -73,28 +73,28 @@ class About:
 
 
 @dataclass(frozen=True, slots=True)
-class TextContent(About):
+class TextContent(FieldDocumentation):
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class DataContent(About):
+class DataContent(FieldDocumentation):
     data: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class ImageContent(About):
+class ImageContent(FieldDocumentation):
     image_url: str
 
 
 @dataclass(frozen=True, slots=True)
-class AudioContent(About):
+class AudioContent(FieldDocumentation):
     data: str
     format: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class FileContent(About):
+class FileContent(FieldDocumentation):
     file_url: str = ""
     file_id: str = ""
     filename: str = ""
@@ -102,12 +102,12 @@ class FileContent(About):
 
 
 @dataclass(frozen=True, slots=True)
-class RefusalContent(About):
+class RefusalContent(FieldDocumentation):
     refusal: str
 
 
 @dataclass(frozen=True, slots=True)
-class VideoContent(About):
+class VideoContent(FieldDocumentation):
     video_url: str
 
 

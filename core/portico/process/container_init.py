@@ -18,7 +18,7 @@ _FAULTS = {
 _NOT_PASSED_ON = _FAULTS | {"SIGKILL", "SIGSTOP", "SIGCHLD", "SIGTTIN", "SIGTTOU"}
 
 
-def leave_process_one() -> None:
+def fork_from_process_one() -> None:
     """In process 1, forks and returns in the child only; call it before any thread starts. Elsewhere, does
     nothing."""
     if os.getpid() != 1:

@@ -14,7 +14,7 @@ T = TypeVar("T")
 _Stamps = tuple[tuple[int, int, int] | None, ...]
 
 
-class Watched:
+class ReloadedFiles:
     """Detects changes of files; create it before the files are read for the first time."""
 
     def __init__(self, *files: Path | None) -> None:

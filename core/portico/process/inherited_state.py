@@ -9,7 +9,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _OWN_RIGHTS = 0o700
 
 
-def mend() -> None:
+def repair_inherited_state() -> None:
     """Repairs the process's state; call it before anything opens a file."""
     if sys.platform == "win32":
         return

@@ -4,13 +4,13 @@ import ipaddress
 import os
 import socket
 
-ABSTRACT = "unix-abstract:"  # a socket without a file: every user of the machine can connect
-UNIX = ("unix:", ABSTRACT)
+ABSTRACT_UNIX_PREFIX = "unix-abstract:"  # a socket without a file: every user of the machine can connect
+UNIX_PREFIXES = ("unix:", ABSTRACT_UNIX_PREFIX)
 
 
-def is_local(address: str) -> bool:
+def is_local_grpc_address(address: str) -> bool:
     """Whether only this machine can reach an address: a Unix socket or a loopback address."""
-    if address.startswith(UNIX):
+    if address.startswith(UNIX_PREFIXES):
         return True
     host = address.rpartition(":")[0].strip("[]").partition("%")[0]
     if host == "localhost":
@@ -21,10 +21,10 @@ def is_local(address: str) -> bool:
         return False  # a host name may resolve to any address
 
 
-def why_not(address: str) -> str:
+def address_error(address: str) -> str:
     """Why this process can't listen on an address (gRPC does not report the reason); empty if it can."""
     try:
-        if address.startswith(UNIX):
+        if address.startswith(UNIX_PREFIXES):
             path = address.removeprefix("unix:").removeprefix("//")
             with socket.socket(socket.AF_UNIX) as probe:
                 probe.bind(path)

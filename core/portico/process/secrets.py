@@ -81,14 +81,14 @@ class SecretSettings(BaseSettings):
         return {name: path for name, path in files.items() if path is not None}
 
 
-def exposed(settings: SecretSettings) -> Iterator[str]:
+def exposed_secret_files(settings: SecretSettings) -> Iterator[str]:
     """Yields a warning for each secret file that every user of this machine can read."""
     for name, path in settings.secret_files.items():
-        if everybody_reads(path):
+        if is_world_readable(path):
             yield f"every user of this machine can read {path}, set by {named(type(settings), name + FILE)}"
 
 
-def everybody_reads(path: Path) -> bool:
+def is_world_readable(path: Path) -> bool:
     """Whether a regular file's mode lets every user read it."""
     mode = path.stat().st_mode
     return stat.S_ISREG(mode) and bool(mode & stat.S_IROTH)

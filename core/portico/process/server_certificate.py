@@ -7,7 +7,7 @@ import grpc
 
 from portico.process import certificates
 from portico.process.certificate_metrics import Expiries
-from portico.process.file_reload import Watched
+from portico.process.file_reload import ReloadedFiles
 
 
 class ServerCertificate:
@@ -19,7 +19,7 @@ class ServerCertificate:
         """Reads and checks the files. Blocks. Raises ValueError with the file and the reason."""
         self._expiries = expiries
         self._cert, self._key, self._client_ca = cert, key, client_ca
-        self._files = Watched(cert, key, client_ca)
+        self._files = ReloadedFiles(cert, key, client_ca)
         self._current = self._load()
 
     def credentials(self) -> grpc.ServerCredentials:

@@ -22,7 +22,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 FLUSH_SECONDS = 5.0  # longest wait for the last log lines before the process ends
 
 
-class Stopping:
+class ShutdownSignals:
     """Sets an event on the loop at a signal to end; ends the process itself if that takes too long.
 
     Create it on the event loop, in the main thread.

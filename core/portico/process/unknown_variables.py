@@ -30,7 +30,7 @@ _OF_KUBERNETES = re.compile(
 _CLOSE = 0.75  # least difflib ratio of a similar name
 
 
-def unknown(settings: Sequence[type[BaseSettings]], *, strangers: bool) -> Iterable[str]:
+def find_unknown_variables(settings: Sequence[type[BaseSettings]], *, strangers: bool) -> Iterable[str]:
     """Yields a warning for each variable that has the prefix of one of these settings but names no setting.
 
     A variable without any process's prefix is reported if it resembles a setting's name; with `strangers`,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricReader
     from opentelemetry.sdk.resources import Resource
 
-    from portico.telemetry.metrics.metric_readers import Timings
+    from portico.telemetry.metrics.metric_readers import DurationReader
 
 SCOPE = "portico"
 CLOSE_SECONDS = 1.0  # longest delay of a process's end by an unreachable collector
@@ -68,10 +68,10 @@ class Telemetry:
         if exporters and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
             from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-            from portico.telemetry.tracing.trace_provider import Traces
+            from portico.telemetry.tracing.trace_provider import TraceProvider
 
             scope = InstrumentationScope(SCOPE, version_)
-            traces = Traces(exporters, _protocol("TRACES"), _resource(service), scope)
+            traces = TraceProvider(exporters, _protocol("TRACES"), _resource(service), scope)
             trace.set_tracer_provider(traces.provider)
             self._providers.append(traces.provider)
             spans.use(traces.starter, follows=traces.follows)
@@ -84,11 +84,11 @@ class Telemetry:
         from opentelemetry.sdk.metrics import MeterProvider
         from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-        from portico.telemetry.metrics.metric_readers import PrometheusReader, Timings
+        from portico.telemetry.metrics.metric_readers import DurationReader, PrometheusReader
 
         scope = InstrumentationScope(SCOPE, version("portico-runtime"))
         added_up: list[meters.Timing] | None = [] if _usual_histograms(os.environ) else None
-        timings = Timings(scope, added_up if added_up is not None else ())
+        timings = DurationReader(scope, added_up if added_up is not None else ())
         readers: list[MetricReader] = [_metric_reader(name, timings) for name in exporters]
         if prometheus:
             readers.append(PrometheusReader(timings))
@@ -139,7 +139,7 @@ def _usual_histograms(environment: Mapping[str, str]) -> bool:
     return all((environment.get(name) or usual).lower() == usual for name, usual in wanted.items())
 
 
-def _metric_reader(name: str, timings: "Timings") -> "MetricReader":
+def _metric_reader(name: str, timings: "DurationReader") -> "MetricReader":
     from opentelemetry.sdk.metrics.export import ConsoleMetricExporter
 
     from portico.telemetry.metrics.metric_readers import PeriodicReader

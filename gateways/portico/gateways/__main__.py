@@ -7,8 +7,8 @@ import sys
 from portico.process import container_init, inherited_state
 
 if __name__ == "__main__":
-    inherited_state.mend()
-    container_init.leave_process_one()
+    inherited_state.repair_inherited_state()
+    container_init.fork_from_process_one()
     # Imported modules live until the process ends. Scanning them again and again takes a quarter of the
     # start-up time.
     gc.disable()
@@ -32,11 +32,16 @@ from pydantic.fields import FieldInfo
 
 from portico.gateways.a2a.app import A2aGateway
 from portico.gateways.a2a.settings import A2aSettings
-from portico.gateways.core_auth_check import CoreUnreachable, Exposed, check_guarded, is_local
+from portico.gateways.core_auth_check import (
+    CoreUnreachable,
+    UnprotectedGatewayError,
+    check_core_auth,
+    is_loopback_host,
+)
 from portico.gateways.http.core_connection import core_credentials
 from portico.gateways.http.settings import HttpSettings
-from portico.gateways.http.site import Gateway, Site
-from portico.gateways.mcp.lazy_gateway import LateMcpGateway, McpMissing
+from portico.gateways.http.site import Gateway, GatewaySite
+from portico.gateways.mcp.lazy_gateway import LazyMcpGateway, McpMissing
 from portico.gateways.mcp.settings import McpSettings
 from portico.gateways.openai.app import OpenAiGateway
 from portico.gateways.openai.settings import OpenAiSettings
@@ -57,7 +62,7 @@ Settings = TypeVar("Settings", bound=HttpSettings)
 # claims.
 GATEWAYS: Mapping[str, tuple[str, type[HttpSettings], Callable[[Any], Gateway]]] = {
     "a2a": ("Agent2Agent, 1.0 and 0.3, on JSON-RPC, HTTP+JSON and gRPC", A2aSettings, A2aGateway),
-    "mcp": ("Sandboxes as an MCP server, on streamable HTTP", McpSettings, LateMcpGateway),
+    "mcp": ("Sandboxes as an MCP server, on streamable HTTP", McpSettings, LazyMcpGateway),
     "openai": ("Responses, Conversations and Chat Completions of OpenAI", OpenAiSettings, OpenAiGateway),
     "sse": ("Server-Sent Events and REST", SseSettings, SseGateway),
 }
@@ -90,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _check_certificates(site)
         _check_exposure(site, listening[-1])
         telemetry = Telemetry(SERVICE, prometheus=site.measured)
-    except (OSError, ValueError, Exposed, McpMissing) as error:
+    except (OSError, ValueError, UnprotectedGatewayError, McpMissing) as error:
         print(f"portico gateway {name}: {error}", file=sys.stderr)
         return 2
     except CoreUnreachable as error:
@@ -106,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         telemetry.close()
 
 
-def make_site(name: str, given: Mapping[str, Any], listening: Sequence[str] = ()) -> Site:
+def make_site(name: str, given: Mapping[str, Any], listening: Sequence[str] = ()) -> GatewaySite:
     """Builds the site of one gateway, or of all.
 
     Args:
@@ -124,7 +129,7 @@ def make_site(name: str, given: Mapping[str, Any], listening: Sequence[str] = ()
         one = read(settings, given)
         _log(one)
         _warn([one], settings, HttpSettings)
-        return Site([create(one)], one, _other_hosts(one), listening=listening)
+        return GatewaySite([create(one)], one, _other_hosts(one), listening=listening)
     shared = {option: value for option, value in given.items() if option in HttpSettings.model_fields}
     common = read(HttpSettings, shared)
     _log(common)
@@ -141,7 +146,7 @@ def make_site(name: str, given: Mapping[str, Any], listening: Sequence[str] = ()
             continue
         hosts += _other_hosts(one)
     _warn(read_ones, HttpSettings, *(settings for _, settings, _ in GATEWAYS.values()))
-    return Site(gateways, common, hosts, listening=listening)
+    return GatewaySite(gateways, common, hosts, listening=listening)
 
 
 def with_common(settings: Settings, common: HttpSettings) -> Settings:
@@ -159,7 +164,10 @@ def _flag_of_all(gateway: str, field: str) -> str:
 
 
 def _warn(given: Sequence[HttpSettings], *settings: type[HttpSettings]) -> None:
-    found = chain(unknown_variables.unknown(settings, strangers=False), *map(secrets.exposed, given))
+    found = chain(
+        unknown_variables.find_unknown_variables(settings, strangers=False),
+        *map(secrets.exposed_secret_files, given),
+    )
     for sentence in found:
         log.warning("%s", sentence)
 
@@ -188,7 +196,7 @@ def _host_of(fd: int) -> str:
         return str(listening.getsockname()[0])
 
 
-def _check_certificates(site: Site) -> None:
+def _check_certificates(site: GatewaySite) -> None:
     """Raises ValueError for a certificate or key file that is unusable now."""
     for settings in (site.settings, *(gateway.settings for gateway in site.gateways)):
         if settings.tls_cert is not None and settings.tls_key is not None:
@@ -196,14 +204,14 @@ def _check_certificates(site: Site) -> None:
     core_credentials(site.settings)
 
 
-def _check_exposure(site: Site, host: str) -> None:
+def _check_exposure(site: GatewaySite, host: str) -> None:
     """Raises Exposed when other machines can reach the site and the core checks no credentials;
     CoreUnreachable when the core does not answer.
     """
-    open_to_all = [one for one in (host, *site.other_hosts) if not is_local(one)]
+    open_to_all = [one for one in (host, *site.other_hosts) if not is_loopback_host(one)]
     if open_to_all and not site.settings.insecure_no_auth:
         tls = core_credentials(site.settings)
-        asyncio.run(check_guarded(site.settings.core, open_to_all[0], tls))
+        asyncio.run(check_core_auth(site.settings.core, open_to_all[0], tls))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ START_SECONDS = 30.0
 AGAIN_SECONDS = 0.2
 
 
-class Exposed(Exception):
+class UnprotectedGatewayError(Exception):
     """Other machines could use the core without credentials; the message says how to fix it."""
 
 
@@ -20,7 +20,7 @@ class CoreUnreachable(Exception):
     """The core did not answer whether it checks credentials; a later attempt may succeed."""
 
 
-def is_local(host: str) -> bool:
+def is_loopback_host(host: str) -> bool:
     """Returns whether only this machine can reach a socket bound to `host`."""
     if host == "localhost":
         return True
@@ -38,7 +38,7 @@ async def wants_credential(client: Client) -> bool:
         return True
 
 
-async def check_guarded(core: str, host: str, tls: grpc.ChannelCredentials | None = None) -> None:
+async def check_core_auth(core: str, host: str, tls: grpc.ChannelCredentials | None = None) -> None:
     """Waits until the core answers, and checks that it requires credentials.
 
     Args:
@@ -63,7 +63,7 @@ async def check_guarded(core: str, host: str, tls: grpc.ChannelCredentials | Non
                     ) from None
                 await asyncio.sleep(AGAIN_SECONDS)
     if not guarded:
-        raise Exposed(
+        raise UnprotectedGatewayError(
             f"other machines can reach {host}, and the core checks no credentials: turn its auth on "
             "(portico core --auth), or start the gateway with --insecure-no-auth"
         )

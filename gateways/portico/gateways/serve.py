@@ -11,10 +11,10 @@ from typing import NoReturn
 import uvicorn
 from uvicorn.server import HANDLED_SIGNALS
 
-from portico.gateways.http.server.batched_protocol import CorkedProtocol
+from portico.gateways.http.server.batched_protocol import BatchedProtocol
 from portico.gateways.http.server.https_certificates import Https
-from portico.gateways.http.server.websocket_protocol import SocketProtocol
-from portico.gateways.http.site import Site
+from portico.gateways.http.server.websocket_protocol import LimitedWebSocketProtocol
+from portico.gateways.http.site import GatewaySite
 
 STOP_SECONDS = 5
 
@@ -23,7 +23,7 @@ class _Server(uvicorn.Server):
     """A uvicorn server that ends the streams before it waits for connections to close."""
 
     def __init__(
-        self, config: uvicorn.Config, site: Site, ready: Callable[[], None], https: Https | None
+        self, config: uvicorn.Config, site: GatewaySite, ready: Callable[[], None], https: Https | None
     ) -> None:
         super().__init__(config)
         self._site = site
@@ -45,7 +45,7 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(site: Site, host: str, port: int, fd: int | None, ready: Callable[[], None]) -> bool:
+def serve(site: GatewaySite, host: str, port: int, fd: int | None, ready: Callable[[], None]) -> bool:
     """Serves the site until the process receives a signal.
 
     Args:
@@ -65,8 +65,8 @@ def serve(site: Site, host: str, port: int, fd: int | None, ready: Callable[[], 
         host=host,
         port=port,
         loop="uvloop",
-        http=CorkedProtocol,
-        ws=SocketProtocol,
+        http=BatchedProtocol,
+        ws=LimitedWebSocketProtocol,
         # bounds the size that a few bytes can inflate to, and saves the CPU time
         ws_per_message_deflate=False,
         access_log=False,

@@ -8,7 +8,7 @@ from common import MODEL_URL, weather
 from openai import AsyncOpenAI
 
 from portico.agent import AgentApp, Context, tool_output
-from portico.frameworks.common.history import earlier
+from portico.frameworks.common.history import earlier_messages
 from portico.frameworks.openai import to_chat
 
 openai = AgentApp("openai", "looks at the weather with OpenAI's SDK alone")
@@ -17,7 +17,7 @@ CLIENT = AsyncOpenAI(base_url=MODEL_URL, api_key="none", max_retries=0)
 
 @openai.query
 async def query(msgs: Any, context: Context) -> AsyncGenerator[Any, None]:
-    messages = to_chat([*await earlier(context), *msgs])
+    messages = to_chat([*await earlier_messages(context), *msgs])
     while True:
         calls: dict[int, dict[str, str]] = {}
         async with await CLIENT.chat.completions.create(

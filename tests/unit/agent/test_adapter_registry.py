@@ -8,7 +8,7 @@ import pytest
 
 from portico.agent import AgentApp, Context, adapter_registry
 from portico.core.hosts.local.local_host import LocalHost
-from portico.frameworks import FrameworkMissing, OneWay, framework_names, load_framework
+from portico.frameworks import FrameworkMissing, OneWayTranslation, framework_names, load_framework
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def test_a_framework_that_is_not_installed_keeps_its_agent_from_starting_and_nam
         LocalHost([agent_of("langgraph")])
 
 
-class Echo(OneWay):
+class Echo(OneWayTranslation):
     async def begin(self) -> dict[str, Any]:
         return {"msgs": ["theirs"]}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from portico.cli import child_process as children
-from portico.cli.child_process import FENCED_OUT, START_ATTEMPTS, Child
+from portico.cli.child_process import FENCED_OUT, START_ATTEMPTS, ChildProcess
 
 READY = "import os, sys; os.write(int(sys.argv[-1].removeprefix('--ready-fd=')), b'r'); "
 
@@ -25,12 +25,12 @@ def lives(tmp_path: Path) -> Path:
     return tmp_path / "lives"
 
 
-def child(lives: Path, code: str, *, patient: bool = False) -> Child:
+def child(lives: Path, code: str, *, patient: bool = False) -> ChildProcess:
     record = f"open({str(lives)!r}, 'a').write('x\\n'); "
-    return Child("child", ["-S", "-c", record + code], stop_seconds=20, patient=patient)
+    return ChildProcess("child", ["-S", "-c", record + code], stop_seconds=20, patient=patient)
 
 
-async def ended(one: Child) -> int:
+async def ended(one: ChildProcess) -> int:
     return await asyncio.wait_for(one.keep_up(), 60)
 
 

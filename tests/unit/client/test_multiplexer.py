@@ -13,8 +13,8 @@ from portico.client import (
     Client,
     DeadlineExceeded,
     InvalidArgument,
+    MultiplexedStream,
     Multiplexer,
-    MuxStream,
     ProtocolError,
     ResourceExhausted,
     SessionBusy,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 HELLO = query_request("hello", idempotency_key="hello")
 
 
-async def numbers(stream: MuxStream, pause: float = 0) -> list[int]:
+async def numbers(stream: MultiplexedStream, pause: float = 0) -> list[int]:
     seen: list[int] = []
     with stream:
         while (frames := await stream.next_frames()) is not None:
@@ -40,7 +40,7 @@ async def numbers(stream: MuxStream, pause: float = 0) -> list[int]:
     return seen
 
 
-async def offered(stream: MuxStream, takes: Callable[[], bool]) -> list[int]:
+async def offered(stream: MultiplexedStream, takes: Callable[[], bool]) -> list[int]:
     """What is read by somebody who takes at once what comes, or leaves it."""
     seen: list[int] = []
 

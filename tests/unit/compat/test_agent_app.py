@@ -9,7 +9,7 @@ import pytest
 
 from portico.agent import AgentApp as PorticoApp
 from portico.compat.agentscope_runtime.engine import AgentApp, Runner
-from portico.compat.agentscope_runtime.engine.function_adapter import adapted
+from portico.compat.agentscope_runtime.engine.function_adapter import adapt_function
 from portico.compat.agentscope_runtime.engine.helpers.agent_api_builder import ResponseBuilder
 from portico.compat.agentscope_runtime.engine.schemas.agent_schemas import (
     AgentRequest,
@@ -191,7 +191,7 @@ async def test_what_is_sent_and_thrown_in_reaches_an_async_generator() -> None:
         except ValueError:
             yield Message(content=[TextContent(text="caught")], status="completed")
 
-    stream = await adapted(query)(self=None)
+    stream = await adapt_function(query)(self=None)
     assert await stream.__anext__() == "question"
     assert await stream.asend("this") == "got this"
     assert (await stream.athrow(ValueError())).text == "caught"
@@ -213,7 +213,7 @@ def test_what_is_sent_and_thrown_in_reaches_a_generator() -> None:
         finally:
             ended.append(True)
 
-    stream = adapted(query)(self=None)
+    stream = adapt_function(query)(self=None)
     assert next(stream) == "question"
     assert stream.send("this") == "got this"
     assert stream.throw(ValueError()) == "caught"

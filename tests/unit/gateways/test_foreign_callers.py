@@ -25,7 +25,7 @@ from websockets.asyncio.client import connect
 
 from portico.gateways.a2a.app import A2aGateway
 from portico.gateways.a2a.bindings.http_bindings import _OLD_METHODS
-from portico.gateways.a2a.request_handler import Handler
+from portico.gateways.a2a.request_handler import A2aRequestHandler
 from portico.gateways.a2a.settings import A2aSettings
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import Gateway
@@ -56,7 +56,7 @@ def documented(app: Any) -> set[str]:
 async def test_the_tables_have_every_route() -> None:
     assert set(SSE) == documented(sse_app(SseSettings()))
     assert set(OPENAI) == documented(openai_app(OpenAiSettings()))
-    handler = Handler(Mock(), Mock(), Mock(), Mock())
+    handler = A2aRequestHandler(Mock(), Mock(), Mock(), Mock())
     rest = {
         f"{method} {getattr(route, 'path', '')}"
         for route in create_rest_routes(handler)

@@ -26,7 +26,7 @@ from portico.gateways.a2a.app import A2aGateway
 from portico.gateways.a2a.settings import A2aSettings
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import Gateway
-from portico.gateways.mcp.lazy_gateway import LateMcpGateway
+from portico.gateways.mcp.lazy_gateway import LazyMcpGateway
 from portico.gateways.mcp.settings import McpSettings
 from portico.gateways.openai.app import OpenAiGateway
 from portico.gateways.openai.settings import OpenAiSettings
@@ -72,7 +72,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         callers = await stack.enter_async_context(guarded_core([echo(left)], directory))
         gateways: list[Gateway] = [
             A2aGateway(A2aSettings(**core, grpc_listen=rpc, push=False)),
-            LateMcpGateway(McpSettings(**core)),
+            LazyMcpGateway(McpSettings(**core)),
             OpenAiGateway(OpenAiSettings(**core)),
             SseGateway(SseSettings(**core)),
         ]

@@ -38,7 +38,7 @@ from portico.gateways.a2a.app import A2aGateway
 from portico.gateways.a2a.settings import A2aSettings
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import Gateway
-from portico.gateways.mcp.lazy_gateway import LateMcpGateway
+from portico.gateways.mcp.lazy_gateway import LazyMcpGateway
 from portico.gateways.mcp.settings import McpSettings
 from portico.gateways.openai.app import OpenAiGateway
 from portico.gateways.openai.settings import OpenAiSettings
@@ -67,7 +67,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         owned = await stack.enter_async_context(estate(directory, store=f"sqlite:///{database}"))
         gateways: list[Gateway] = [
             A2aGateway(A2aSettings(**core, push=True, push_allow=["127.0.0.1"], grpc_listen=rpc)),
-            LateMcpGateway(McpSettings(**core)),
+            LazyMcpGateway(McpSettings(**core)),
             OpenAiGateway(OpenAiSettings(**core)),
             SseGateway(SseSettings(**core)),
         ]

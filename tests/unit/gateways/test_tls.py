@@ -19,7 +19,7 @@ from support.serving import running_core
 from portico.agent import AgentApp
 from portico.core.server.core_server import CoreServer
 from portico.core.settings.core_settings import CoreSettings
-from portico.gateways.core_auth_check import is_local
+from portico.gateways.core_auth_check import is_loopback_host
 
 
 def echo() -> AgentApp:
@@ -164,4 +164,4 @@ async def test_a_gateway_that_cant_be_opened_ends_and_says_why(tmp_path: Path) -
     ],
 )
 def test_which_hosts_are_local(host: str, local: bool) -> None:
-    assert is_local(host) is local
+    assert is_loopback_host(host) is local

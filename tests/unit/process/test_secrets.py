@@ -16,7 +16,14 @@ from portico.core.settings.core_settings import CoreSettings
 from portico.gateways.__main__ import GATEWAYS
 from portico.gateways.__main__ import _parser as gateway_parser
 from portico.gateways.http.settings import HttpSettings
-from portico.process.secrets import SecretSettings, exposed, from_file, is_secret, read_secret, secrets_of
+from portico.process.secrets import (
+    SecretSettings,
+    exposed_secret_files,
+    from_file,
+    is_secret,
+    read_secret,
+    secrets_of,
+)
 from portico.process.settings import Misconfigured, flag, read, variable
 from portico.telemetry import setup
 
@@ -118,11 +125,11 @@ def test_who_else_may_read_a_file_is_told(tmp_path: Path) -> None:
     file.write_text(KEY)
     settings = CoreSettings(auth=True, admin_key_file=file)
     file.chmod(0o640)
-    assert list(exposed(settings)) == []
+    assert list(exposed_secret_files(settings)) == []
     file.chmod(0o644)
-    assert [str(file) in said and "PORTICO_CORE_ADMIN_KEY_FILE" in said for said in exposed(settings)] == [
-        True
-    ]
+    assert [
+        str(file) in said and "PORTICO_CORE_ADMIN_KEY_FILE" in said for said in exposed_secret_files(settings)
+    ] == [True]
 
 
 def test_no_sandbox_sees_a_file_of_a_secret(tmp_path: Path) -> None:

@@ -5,14 +5,14 @@ import pytest
 from portico.core.settings.core_settings import CoreSettings
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.sse.settings import SseSettings
-from portico.process.unknown_variables import unknown
+from portico.process.unknown_variables import find_unknown_variables
 
 
 def reported(monkeypatch: pytest.MonkeyPatch, name: str) -> dict[str, str]:
     """The warnings of the core and of the gateways about a variable."""
     monkeypatch.setenv(name, "1")
-    core = list(unknown([CoreSettings], strangers=True))
-    gateways = list(unknown([HttpSettings, SseSettings], strangers=False))
+    core = list(find_unknown_variables([CoreSettings], strangers=True))
+    gateways = list(find_unknown_variables([HttpSettings, SseSettings], strangers=False))
     monkeypatch.delenv(name)
     return {process: " ".join(said) for process, said in (("core", core), ("gateways", gateways)) if said}
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portico.sandbox.terminal_text import RESET, Printable, printable
-from portico.telemetry.log.terminal_text import visible
+from portico.telemetry.log.terminal_text import escape_control_characters
 
 PASSED = re.compile(r"\x1b\[[0-9;:]*m|[\t\n\r]")
 
@@ -55,4 +55,4 @@ def test_the_command_line_and_logs_write_out_the_same_characters() -> None:
         chr(code) for code in range(0x3000) if chr(code) != "\r"
     )  # moves within a line of a sandbox's output
     for character in others:
-        assert printable(character.encode()) == visible(character)
+        assert printable(character.encode()) == escape_control_characters(character)

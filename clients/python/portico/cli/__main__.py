@@ -9,8 +9,8 @@ from portico.process import container_init, inherited_state
 
 def main() -> None:
     """Mend what was inherited before anything else is imported: much of it wants standard streams."""
-    inherited_state.mend()
-    container_init.leave_process_one()
+    inherited_state.repair_inherited_state()
+    container_init.fork_from_process_one()
     with _grpc_silent():
         from portico.cli.main import app
 

@@ -24,7 +24,7 @@ _PR_SET_PDEATHSIG = 1
 console = Console(stderr=True, soft_wrap=True)
 
 
-class Child:
+class ChildProcess:
     """One Python process: started, restarted when it dies, stopped. Owned by its supervisor's loop."""
 
     def __init__(
@@ -97,7 +97,7 @@ class Child:
                 stderr=standard_error.original(),
                 pass_fds=(*self._pass_fds, writes),
                 start_new_session=True,  # Ctrl-C reaches the supervisor only, which ends things in order
-                preexec_fn=partial(_die_with, os.getpid()) if sys.platform == "linux" else None,
+                preexec_fn=partial(_die_with_parent, os.getpid()) if sys.platform == "linux" else None,
             )
             os.close(writes)
             writes = -1
@@ -159,7 +159,7 @@ def _how(status: int) -> str:
     return f"signal {-status}"  # a real-time signal has no name
 
 
-def _die_with(supervisor: int) -> None:
+def _die_with_parent(supervisor: int) -> None:
     """A supervisor that is killed takes its children along; they get SIGTERM and drain."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     # It may have ended before. Its id is compared, for the parent of orphans has any: 1, or a subreaper's.

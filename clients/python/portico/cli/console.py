@@ -8,7 +8,7 @@ from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from portico.telemetry.log.terminal_text import visible
+from portico.telemetry.log.terminal_text import escape_control_characters
 
 
 class Console(rich.console.Console):
@@ -18,11 +18,11 @@ class Console(rich.console.Console):
         super().__init__(markup=False, emoji=False, highlight=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        return super().render_str(visible(text), **options)  # before it is measured
+        return super().render_str(escape_control_characters(text), **options)  # before it is measured
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
             if segment.control:
                 yield segment  # our own: text never becomes one
             else:
-                yield Segment(visible(segment.text), segment.style)
+                yield Segment(escape_control_characters(segment.text), segment.style)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from portico.cli.child_process import Child
+from portico.cli.child_process import ChildProcess
 from portico.cli.console import Console
 from portico.process import inherited_state
 from portico.process.core_socket import core_socket
@@ -78,13 +78,13 @@ async def _supervise(options: RunOptions) -> int:
     try:
         grpc_port = options.grpc_port or _free_port(options.host)
         with core_socket(*folders) as address:
-            core = Child(
+            core = ChildProcess(
                 "core",
                 _core_command(options, grpc_port, address),
                 patient=options.reload,
                 stop_seconds=STOP_SECONDS + _drain_seconds(),
             )
-            gateway = Child(
+            gateway = ChildProcess(
                 "gateway",
                 _gateway_command(options, address, listener.fileno()),
                 pass_fds=(listener.fileno(),),
@@ -147,12 +147,14 @@ def _drain_seconds() -> float:
         return DRAIN_SECONDS
 
 
-def _kill(*children: Child) -> None:
+def _kill(*children: ChildProcess) -> None:
     for child in children:
         child.kill()
 
 
-async def _watch_over(options: RunOptions, core: Child, gateway: Child, port: int, grpc_port: int) -> int:
+async def _watch_over(
+    options: RunOptions, core: ChildProcess, gateway: ChildProcess, port: int, grpc_port: int
+) -> int:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in _stop_signals():
@@ -243,7 +245,9 @@ def _free_port(host: str) -> int:
         return port
 
 
-async def _announce(options: RunOptions, core: Child, gateway: Child, port: int, grpc_port: int) -> None:
+async def _announce(
+    options: RunOptions, core: ChildProcess, gateway: ChildProcess, port: int, grpc_port: int
+) -> None:
     """Say where to go, once both serve."""
     try:
         async with asyncio.timeout(START_SECONDS):
@@ -267,7 +271,7 @@ async def _announce(options: RunOptions, core: Child, gateway: Child, port: int,
     )
 
 
-async def _reload(options: RunOptions, core: Child) -> int:
+async def _reload(options: RunOptions, core: ChildProcess) -> int:
     from watchfiles import PythonFilter, awatch
 
     async for changes in awatch(options.folder, watch_filter=PythonFilter()):

@@ -27,7 +27,7 @@ from portico.client.errors import (
     Unavailable,
     Unimplemented,
 )
-from portico.client.multiplexed_stream import MuxStream
+from portico.client.multiplexed_stream import MultiplexedStream
 from portico.client.multiplexer import Multiplexer
 from portico.client.paging import Listing
 from portico.client.rate_limits import RateLimit, observing
@@ -51,8 +51,8 @@ __all__ = [
     "InvalidArgument",
     "JsonText",
     "Listing",
+    "MultiplexedStream",
     "Multiplexer",
-    "MuxStream",
     "NotFound",
     "OutOfRange",
     "PermissionDenied",

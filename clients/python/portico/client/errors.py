@@ -236,7 +236,7 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> PorticoError:
         if detail.Unpack(info) and info.domain == _DOMAIN:
             return build_error(code, message, info.reason, info.metadata)
     if code is grpc.StatusCode.UNAVAILABLE:
-        if problem := handshake_errors.refusal(message):
+        if problem := handshake_errors.handshake_error(message):
             return HandshakeFailed(problem)
         if (after_handshake := handshake_errors.closed_early(message)) is not None:
             return ClosedEarly(after_handshake=after_handshake)

@@ -13,7 +13,7 @@ _HANDSHAKE = re.compile(r"Tls handshake failed \(\w+\): (?:.*OPENSSL_internal:)?
 _CLOSED = re.compile(r"last error: UNAVAILABLE: \S+ (Handshake read failed \()?Socket closed\)?$")
 
 
-def refusal(details: str) -> str:
+def handshake_error(details: str) -> str:
     """Why there can be no TLS with the core, from a status's details; empty if that is not what they say."""
     if "Hostname Verification Check failed" in details:
         return "the core's certificate is refused: it is not for the host that was asked for"

@@ -26,7 +26,7 @@ from portico.client.errors import (
     passes,
 )
 from portico.client.streams.backoff import Outage
-from portico.client.streams.read_position import Place, Progress
+from portico.client.streams.read_position import ReadPosition, ReadProgress
 from portico.v1 import query_pb2
 
 WINDOW_BYTES = 256 * 1024
@@ -39,27 +39,27 @@ _STATUS_OK = 0
 AtOnce: TypeAlias = Callable[[list[query_pb2.StreamFrame]], bool]
 
 
-class Carrier(Protocol):
+class StreamCarrier(Protocol):
     """What a stream asks of the connection that carries it."""
 
-    def wake(self, stream: "MuxStream") -> None:
+    def wake(self, stream: "MultiplexedStream") -> None:
         """Has the stream's next request sent."""
 
-    def forget(self, stream: "MuxStream") -> None:
+    def forget(self, stream: "MultiplexedStream") -> None:
         """Delivers nothing more to an ended stream."""
 
-    def reopen(self, stream: "MuxStream") -> None:
+    def reopen(self, stream: "MultiplexedStream") -> None:
         """Opens the stream under a new id."""
 
 
-class MuxStream:
+class MultiplexedStream:
     """Follows one run. It has one consumer, who must close it."""
 
     def __init__(
         self,
-        carrier: Carrier,
+        carrier: StreamCarrier,
         opening: query_pb2.StreamAction,
-        progress: Progress,
+        progress: ReadProgress,
         *,
         timeout: float | None,
         resume_timeout: float,
@@ -137,7 +137,7 @@ class MuxStream:
             self._carrier.wake(self)
         return frames
 
-    def __aiter__(self) -> "MuxStream":
+    def __aiter__(self) -> "MultiplexedStream":
         return self
 
     async def __anext__(self) -> list[query_pb2.StreamFrame]:
@@ -153,7 +153,7 @@ class MuxStream:
         if not self._ended:
             self.finish(None)
 
-    def __enter__(self) -> "MuxStream":
+    def __enter__(self) -> "MultiplexedStream":
         return self
 
     def __exit__(
@@ -208,7 +208,7 @@ class MuxStream:
     def cut(self, cause: PorticoError) -> None:
         """Notes that there is no connection; the stream fails unless it is opened again in time."""
         self._is_open = False
-        if self._received.place is Place.END:
+        if self._received.place is ReadPosition.END:
             # All events are here; how the stream ended no longer matters.
             self.finish(None)
             return
@@ -252,7 +252,7 @@ class MuxStream:
     def _on_end(self, end: query_pb2.StreamEnd) -> None:
         self._is_open = False
         if end.code == _STATUS_OK:
-            if self._received.place is not Place.WITHIN:
+            if self._received.place is not ReadPosition.WITHIN:
                 self.finish(None)
                 return
             cause: PorticoError = Unavailable("the stream ended before the run did")

@@ -27,10 +27,10 @@ from portico.client.errors import (
     Unavailable,
     typed_errors,
 )
-from portico.client.multiplexed_stream import MuxStream
-from portico.client.run_request import retry_key
+from portico.client.multiplexed_stream import MultiplexedStream
+from portico.client.run_request import automatic_idempotency_key
 from portico.client.streams.backoff import Backoff
-from portico.client.streams.read_position import Progress
+from portico.client.streams.read_position import ReadProgress
 from portico.client.trace_context import stream_in_trace
 from portico.v1 import query_pb2, query_pb2_grpc
 
@@ -54,8 +54,8 @@ class Multiplexer:
         self._resume_timeout = resume_timeout
         self._max_waiting = max_waiting
         self._ids = itertools.count(1)
-        self._streams: dict[int, MuxStream] = {}
-        self._outgoing: deque[MuxStream] = deque()
+        self._streams: dict[int, MultiplexedStream] = {}
+        self._outgoing: deque[MultiplexedStream] = deque()
         self._wake = asyncio.Event()
         self._backoff = Backoff()
         self._connected = False
@@ -68,7 +68,7 @@ class Multiplexer:
         *,
         metadata: Mapping[str, str] | None = None,
         timeout: float | None = None,
-    ) -> MuxStream:
+    ) -> MultiplexedStream:
         """Starts a run and follows it; metadata and timeout are this stream's own.
 
         A request without an idempotency key gets one, so that it can be sent again.
@@ -76,8 +76,8 @@ class Multiplexer:
         """
         opening = query_pb2.StreamAction(query=query, metadata=stream_in_trace(metadata))
         if not query.idempotency_key:
-            opening.query.idempotency_key = retry_key()
-        return self._open(opening, Progress("", None), timeout)
+            opening.query.idempotency_key = automatic_idempotency_key()
+        return self._open(opening, ReadProgress("", None), timeout)
 
     def open_watch(
         self,
@@ -85,11 +85,11 @@ class Multiplexer:
         *,
         metadata: Mapping[str, str] | None = None,
         timeout: float | None = None,
-    ) -> MuxStream:
+    ) -> MultiplexedStream:
         """Follows a run from a cursor. Raises as open_query."""
         opening = query_pb2.StreamAction(watch=watch, metadata=stream_in_trace(metadata))
         after = watch.after_sequence_number if watch.HasField("after_sequence_number") else None
-        return self._open(opening, Progress(watch.run_id, after), timeout)
+        return self._open(opening, ReadProgress(watch.run_id, after), timeout)
 
     async def close(self) -> None:
         """Ends the connection; open streams raise Cancelled."""
@@ -105,7 +105,9 @@ class Multiplexer:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
 
-    def _open(self, opening: query_pb2.StreamAction, progress: Progress, timeout: float | None) -> MuxStream:
+    def _open(
+        self, opening: query_pb2.StreamAction, progress: ReadProgress, timeout: float | None
+    ) -> MultiplexedStream:
         if self._closed:
             raise Cancelled("the multiplexer is closed")
         if len(self._outgoing) >= self._max_waiting:
@@ -113,7 +115,9 @@ class Multiplexer:
         if opening.ByteSize() > MAX_MESSAGE_BYTES - _OVERHEAD_BYTES:
             # Sent, it would end the connection for everybody.
             raise InvalidArgument(f"the request is larger than {MAX_MESSAGE_BYTES} bytes")
-        stream = MuxStream(self, opening, progress, timeout=timeout, resume_timeout=self._resume_timeout)
+        stream = MultiplexedStream(
+            self, opening, progress, timeout=timeout, resume_timeout=self._resume_timeout
+        )
         if not self._connected:
             stream.cut(Unavailable("no connection to the core"))
         self.reopen(stream)
@@ -124,16 +128,16 @@ class Multiplexer:
 
     # What streams ask for.
 
-    def wake(self, stream: MuxStream) -> None:
+    def wake(self, stream: MultiplexedStream) -> None:
         if not stream.queued:
             stream.queued = True
             self._outgoing.append(stream)
             self._wake.set()
 
-    def forget(self, stream: MuxStream) -> None:
+    def forget(self, stream: MultiplexedStream) -> None:
         self._streams.pop(stream.stream_id, None)
 
-    def reopen(self, stream: MuxStream) -> None:
+    def reopen(self, stream: MultiplexedStream) -> None:
         # An id is never used twice in a connection.
         self.forget(stream)
         stream.stream_id = next(self._ids)

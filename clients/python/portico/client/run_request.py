@@ -43,7 +43,7 @@ class QueryOptions(TypedDict, total=False):
     parent_run_id: str | None
 
 
-def retry_key() -> str:
+def automatic_idempotency_key() -> str:
     """An idempotency key for the client's own retries.
 
     The prefix tells the core that repeats come within seconds or not at all, so
@@ -65,7 +65,7 @@ def query_request(input: QueryInput, **options: Unpack[QueryOptions]) -> query_p
     else:
         request = _build(input, options)
     if not request.idempotency_key:
-        request.idempotency_key = retry_key()
+        request.idempotency_key = automatic_idempotency_key()
     return request
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from portico.core.errors import InvalidArgument, KeyNotFound, Unauthenticated
 from portico.core.stores.ports.api_keys import KeyRecord, KeyStore
-from portico.model.identity import AGENT_PREFIX, SCOPES, TENANT, TENANT_PREFIX, Principal, principal
+from portico.model.identity import AGENT_PREFIX, SCOPES, TENANT, TENANT_PREFIX, Principal, make_principal
 
 PREFIX = "pk_"
 _ID_CHARACTERS = len(PREFIX) + 20
@@ -37,7 +37,7 @@ class ApiKeys:
         """`admin_key` is the key from the settings, if any; it can create the others."""
         self._store = store
         self._admin = _digest(admin_key) if admin_key else b""
-        self._operator = principal("", OPERATOR, frozenset(("admin",)))
+        self._operator = make_principal("", OPERATOR, frozenset(("admin",)))
         self._known: dict[str, _Known] = {}
         self._ending: dict[str, float] = {}  # revocation times of keys that the store does not have yet
 
@@ -161,7 +161,7 @@ def check_names(tenant: str, user_id: str) -> None:
 
 
 def _known(record: KeyRecord) -> _Known:
-    return _Known(record, principal(record.tenant, record.user_id, frozenset(record.scopes.split())))
+    return _Known(record, make_principal(record.tenant, record.user_id, frozenset(record.scopes.split())))
 
 
 def _digest(credential: str) -> bytes:

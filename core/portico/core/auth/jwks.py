@@ -9,7 +9,7 @@ import jwt
 import orjson
 
 from portico.core.errors import IssuerUnavailable, Unauthenticated
-from portico.telemetry.log.retry_log import Rarely
+from portico.telemetry.log.retry_log import RetryLog
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Jwks:
         self._fetched = float("-inf")  # time of the last successful fetch
         self._tried = float("-inf")
         self._fetching = asyncio.Lock()
-        self._failing = Rarely()
+        self._failing = RetryLog()
         self._over = False  # whether the log has the message that they are too old
 
     @property

@@ -12,7 +12,7 @@ import jwt
 from portico.core.auth.api_keys import check_names
 from portico.core.auth.jwks import Jwks
 from portico.core.errors import InvalidArgument, Unauthenticated
-from portico.model.identity import Principal, principal
+from portico.model.identity import Principal, make_principal
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class Tokens:
             scopes = []
         # Tokens may have further scopes for other services. A token without any portico: scope gets `use`.
         ours = {scope.removeprefix("portico:") for scope in map(str, scopes) if scope.startswith("portico:")}
-        return principal(tenant, user, frozenset(ours or {"use"}))
+        return make_principal(tenant, user, frozenset(ours or {"use"}))
 
 
 def _digest(credential: str) -> bytes:

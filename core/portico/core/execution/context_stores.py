@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from portico.agent import Message, MessageType, Remembered, Role, SavedState
-from portico.agent.message_input import MessageLike, to_message
+from portico.agent.message_input import MessageLike, normalize_message
 from portico.core.errors import (
     FencedOut,
     InvalidArgument,
@@ -109,7 +109,7 @@ class ContextSession:
         return [self._encoder.load_message(row.payload) for row in reversed(rows)]
 
     async def append(self, *messages: MessageLike) -> None:
-        said = [to_message(message) for message in messages]
+        said = [normalize_message(message) for message in messages]
         check_count(len(said), "messages")
         for index, message in enumerate(said):
             self._encoder.check_message(message, f"messages[{index}]")
@@ -304,7 +304,7 @@ class ContextResults:
 
 def _retrieval(source: str) -> AbstractContextManager[object]:
     attributes = {"gen_ai.operation.name": "retrieval", "gen_ai.data_source.id": source}
-    return spans.within(f"retrieval {source}", attributes)
+    return spans.in_span(f"retrieval {source}", attributes)
 
 
 def enum_values(kind: type[Role | MessageType], given: Collection[str], field: str) -> list[str]:

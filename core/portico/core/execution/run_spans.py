@@ -41,7 +41,7 @@ class RunSpans:
 
         Call it in the run's own task.
         """
-        if spans.left_out():
+        if spans.is_excluded():
             return None
         # An attribute costs as much as a token, so there are only the necessary ones.
         attributes: dict[str, str | int] = {

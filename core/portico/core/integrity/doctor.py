@@ -18,7 +18,7 @@ from portico.core.stores.open_stores import check_url
 from portico.core.stores.sqlite.log.wal_check import WalUnknown, lost_commits
 from portico.core.stores.sqlite.log.wal_identity import check_log
 from portico.process.settings import Misconfigured, read
-from portico.telemetry.log.terminal_text import visible
+from portico.telemetry.log.terminal_text import escape_control_characters
 
 LOW_DISK = 512 * 1024 * 1024
 FILES = 4096
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     wrong = False
     for finding in (*_machine(path), *_database(path)):
-        print(visible(f"{finding.level:8} {finding.words}"))
+        print(escape_control_characters(f"{finding.level:8} {finding.words}"))
         wrong = wrong or finding.level == "problem"
     return 1 if wrong else 0
 

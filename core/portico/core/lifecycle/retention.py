@@ -17,8 +17,8 @@ from portico.core.errors import SessionNotFound, StoreUnavailable
 from portico.core.runs.removal import BATCH
 from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.ports.stores import Stores
-from portico.telemetry.log.retry_log import Rarely
-from portico.telemetry.metrics.counters import Counts, gauge
+from portico.telemetry.log.retry_log import RetryLog
+from portico.telemetry.metrics.counters import Counters, gauge
 
 log = logging.getLogger(__name__)
 
@@ -54,14 +54,14 @@ class Retention:
         self._ttls = ttls
         self._clock = clock
         self._monotonic = monotonic
-        self._refused, self._defects = Rarely(), Rarely()
+        self._refused, self._defects = RetryLog(), RetryLog()
         self._seen: deque[tuple[float, float]] = deque()  # readings of both clocks in the last hour
         self._task: asyncio.Task[None] | None = None
         self._done_at = monotonic()
-        self._removed = Counts(
+        self._removed = Counters(
             "portico.retention.removed", "{thing}", "Items that retention has deleted.", "kind"
         )
-        self._failed = Counts(
+        self._failed = Counters(
             "portico.retention.failures",
             "{sweep}",
             "Sweeps of retention that failed, because of the store or a defect.",

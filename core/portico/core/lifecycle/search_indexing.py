@@ -11,7 +11,7 @@ import time
 from portico.core.errors import StoreUnavailable
 from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.ports.stores import SessionStore
-from portico.telemetry.log.retry_log import Rarely
+from portico.telemetry.log.retry_log import RetryLog
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class SearchIndexer:
                 await asyncio.sleep(took * BUSY_REST_FACTOR)
 
     async def _work(self) -> None:
-        failing = Rarely()
+        failing = RetryLog()
         while True:
             await asyncio.sleep(PAUSE_SECONDS)
             try:

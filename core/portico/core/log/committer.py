@@ -16,7 +16,7 @@ from portico.core.log.loop_timer import LoopTimer
 from portico.core.log.run_metrics import RunMetrics
 from portico.core.stores.ports.stores import Chunk, Commit, NewMessage, NewSession, RunLog, RunRecord
 from portico.core.stores.storage_quota import Room
-from portico.telemetry.log.retry_log import Rarely
+from portico.telemetry.log.retry_log import RetryLog
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class GroupCommitter:
         self._encoder = encoder
         self._dirty: list[LiveRun] = []
         self._ticks = LoopTimer()
-        self._failing = Rarely()
+        self._failing = RetryLog()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()

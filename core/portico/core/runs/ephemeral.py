@@ -9,7 +9,7 @@ from typing import NamedTuple
 from portico.core.errors import SessionNotFound, StoreUnavailable
 from portico.core.runs.removal import Removal
 from portico.core.stores.ports.stores import Stores
-from portico.telemetry.log.retry_log import Rarely
+from portico.telemetry.log.retry_log import RetryLog
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class EphemeralCleaner:
         self._stores = stores
         self._removal = removal
         self._kept_seconds = kept_seconds
-        self._failing = Rarely()
+        self._failing = RetryLog()
         self._due: deque[_Due] = deque()  # in order of time, except retries: all are kept equally long
         self._task: asyncio.Task[None] | None = None
 

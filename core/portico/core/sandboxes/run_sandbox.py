@@ -260,7 +260,7 @@ class RunSandbox:
             raise errors.InvalidRequest(error.message) from None
 
     async def _work(self, work: Coroutine[Any, Any, T], tool: str) -> T:
-        with spans.within(*self._span(tool)):
+        with spans.in_span(*self._span(tool)):
             return await self._cancellable(work)
 
     def _span(self, tool: str) -> tuple[str, spans.Attributes]:

@@ -51,12 +51,12 @@ from portico.core.stores.encrypted_push_configs import sealed
 from portico.core.stores.encryption import Keyring
 from portico.core.stores.open_stores import open_stores
 from portico.core.stores.quota_stores import limited
-from portico.process.listen_address import ABSTRACT, UNIX, why_not
+from portico.process.listen_address import ABSTRACT_UNIX_PREFIX, UNIX_PREFIXES, address_error
 from portico.sandbox.manager.quotas import Quota
 from portico.sandbox.spec import Limits as SandboxLimits
 from portico.sandbox.spec import NetworkBounds
 from portico.telemetry.metrics.loop_watch import LoopWatch
-from portico.telemetry.tracing.rpc_telemetry import Calls, SeenCalls
+from portico.telemetry.tracing.rpc_telemetry import RpcTelemetry, TelemetryInterceptor
 from portico.v1 import (
     agent_pb2,
     identity_pb2,
@@ -100,7 +100,7 @@ class CoreServer:
         self._words = ErrorDisclosure(settings.error_readers)
         self._host = make_host(apps, process_starter(*_of_logs(settings)), self._words)
         self._drain = Drain()
-        abstract = any(address.startswith(ABSTRACT) for address in settings.listen)
+        abstract = any(address.startswith(ABSTRACT_UNIX_PREFIX) for address in settings.listen)
         self._origins = Origins(settings.gateway_names, private_sockets=not abstract)
         self._health = HealthServicer()
         self._sandboxes = CoreSandboxes(_policy(settings))
@@ -230,7 +230,7 @@ class CoreServer:
 
     def _build(self) -> grpc.aio.Server:
         settings = self._settings
-        calls = Calls()
+        calls = RpcTelemetry()
         milliseconds = int(settings.keepalive_seconds * 1000)
         server = grpc.aio.server(
             interceptors=self._interceptors(calls),
@@ -306,11 +306,11 @@ class CoreServer:
         rates = Rates(settings.tenant_requests, settings.user_requests)
         return Authentication(Authenticator(self._keys, tokens), rates, self._origins)
 
-    def _interceptors(self, calls: Calls) -> list[grpc.aio.ServerInterceptor]:
+    def _interceptors(self, calls: RpcTelemetry) -> list[grpc.aio.ServerInterceptor]:
         interceptors: list[grpc.aio.ServerInterceptor] = []
         if calls.seen:
             # First in the list: it must see the calls that authentication refuses.
-            interceptors.append(SeenCalls(calls, "/portico.", (MULTIPLEX,)))
+            interceptors.append(TelemetryInterceptor(calls, "/portico.", (MULTIPLEX,)))
         interceptors.append(self._authentication)
         return interceptors
 
@@ -318,13 +318,13 @@ class CoreServer:
         # Only its owner may use a Unix socket, from its creation on. The umask also affects files that other
         # threads create meanwhile.
         before = os.umask(0o077)
-        tls = None if address.startswith(UNIX) else self._tls
+        tls = None if address.startswith(UNIX_PREFIXES) else self._tls
         try:
             if tls is not None:
                 return self._server.add_secure_port(address, tls.credentials())
             return self._server.add_insecure_port(address)
         except RuntimeError:
-            why = why_not(address)
+            why = address_error(address)
             if tls is not None and not why:
                 raise ValueError(f"{self._settings.tls_cert}: gRPC can't use this certificate") from None
             raise OSError(f"can't listen on {address}: {why or 'it was in use'}") from None
@@ -335,7 +335,7 @@ class CoreServer:
     def addresses(self) -> list[str]:
         """Addresses that it serves on, with the actual port where port 0 was configured."""
         return [
-            address if address.startswith(UNIX) else f"{address.rpartition(':')[0]}:{port}"
+            address if address.startswith(UNIX_PREFIXES) else f"{address.rpartition(':')[0]}:{port}"
             for address, port in zip(self._settings.listen, self.ports, strict=True)
         ]
 

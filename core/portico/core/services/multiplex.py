@@ -27,7 +27,7 @@ from portico.core.services.rpc.trace_context import enter_stream
 from portico.core.services.run_readers import open_query, open_watch, opened
 from portico.core.wire import encode_varint
 from portico.model.identity import Principal
-from portico.telemetry.tracing.rpc_telemetry import Call, Calls
+from portico.telemetry.tracing.rpc_telemetry import RpcSpan, RpcTelemetry
 from portico.v1 import query_pb2 as pb
 
 WINDOW_BYTES = 256 * 1024
@@ -57,7 +57,7 @@ class _Stream:
         self.fetched: bytes | None = None  # events read from the store, not yet sent
         self.opening: asyncio.Task[None] | None = None  # opens the stream, or reads from the store
         self.deadline: asyncio.TimerHandle | None = None
-        self.call: Call | None = None  # its telemetry
+        self.call: RpcSpan | None = None  # its telemetry
         self.request: pb.StreamAction | None = None  # None once it is answered
         self.who: Principal | None = None  # None until it is authenticated
 
@@ -108,7 +108,7 @@ class Link:
         requests: AsyncIterator[bytes],
         drain: Drain,
         authentication: StreamChecks,
-        calls: Calls | None = None,
+        calls: RpcTelemetry | None = None,
     ) -> None:
         """`calls` records telemetry of each stream as a call."""
         self.ready: dict[int, _Stream] = {}
@@ -117,7 +117,7 @@ class Link:
         self._requests = requests
         self._drain = drain
         self._authentication = authentication
-        self._calls = calls or Calls()
+        self._calls = calls or RpcTelemetry()
         self._streams: dict[int, _Stream] = {}
         self._ends: list[bytes] = []  # encoded final frames and rate limits, not yet sent
         self._sent = asyncio.Event()  # set when the writer has taken them

@@ -32,7 +32,7 @@ from portico.core.services.run_readers import (
     start_of,
 )
 from portico.core.stores.ports.stores import RunFilter, RunLog, RunRecord
-from portico.telemetry.tracing.rpc_telemetry import Calls
+from portico.telemetry.tracing.rpc_telemetry import RpcTelemetry
 from portico.v1 import events_pb2
 from portico.v1 import query_pb2 as pb
 
@@ -46,7 +46,7 @@ class QueryService:
         runs: RunLog,
         drain: Drain,
         authentication: Authentication | Unchecked,
-        calls: Calls | None = None,
+        calls: RpcTelemetry | None = None,
     ) -> None:
         self._engine = engine
         self._runs = runs

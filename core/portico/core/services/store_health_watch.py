@@ -9,7 +9,7 @@ from grpc_health.v1._async import HealthServicer
 
 from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.ports.store_health import StoreHealth
-from portico.telemetry.log.retry_log import Rarely
+from portico.telemetry.log.retry_log import RetryLog
 from portico.telemetry.metrics import counters
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class StoreWatch:
         self._services = services
         self._engine = engine
         self._store = store
-        self._failing = Rarely()
+        self._failing = RetryLog()
         self._task: asyncio.Task[None] | None = None
         self._said = NOT_SERVING
         counters.gauge(

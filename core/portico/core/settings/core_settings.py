@@ -12,7 +12,7 @@ from pydantic_settings import SettingsConfigDict
 from portico.core.hosts.base.error_disclosure import ErrorAudience
 from portico.core.sandboxes.sandbox_policy import ANY_BACKEND, PRELOAD
 from portico.core.stores.open_stores import check_url
-from portico.process.listen_address import UNIX, is_local
+from portico.process.listen_address import UNIX_PREFIXES, is_local_grpc_address
 from portico.process.secrets import SecretSettings
 from portico.process.settings import ReadableFile, check_address, named
 from portico.sandbox.backend_registry import NAMES, is_backend
@@ -324,7 +324,7 @@ class CoreSettings(SecretSettings):
     @property
     def error_readers(self) -> ErrorAudience:
         """Where the texts of agents' exceptions go, with the default resolved."""
-        private = not self.auth and all(map(is_local, self.listen))
+        private = not self.auth and all(map(is_local_grpc_address, self.listen))
         return self.error_words or ("callers" if private else "log")
 
     @model_validator(mode="after")
@@ -335,7 +335,7 @@ class CoreSettings(SecretSettings):
             one, other, third = name("jwt_issuer"), name("jwt_audience"), name("jwt_jwks_url")
             raise ValueError(f"{one}, {other} and {third} go together: set all of them")
         keys = urlsplit(self.jwt_jwks_url)
-        if any(jwt) and keys.scheme != "https" and not is_local(f"{keys.hostname}:{keys.port}"):
+        if any(jwt) and keys.scheme != "https" and not is_local_grpc_address(f"{keys.hostname}:{keys.port}"):
             raise ValueError(
                 f"{name('jwt_jwks_url')} must be https: an attacker who can change the keys can forge tokens"
             )
@@ -351,7 +351,7 @@ class CoreSettings(SecretSettings):
             raise ValueError(f"{name('gateway_names')} needs {name('tls_client_ca')}")
         if (self.tenant_requests or self.user_requests) and not self.auth:
             raise ValueError(f"rate limits need credentials: turn on {name('auth')}")
-        open_to_all = [address for address in self.listen if not is_local(address)]
+        open_to_all = [address for address in self.listen if not is_local_grpc_address(address)]
         if open_to_all and not self.auth and not self.insecure_no_auth:
             raise ValueError(
                 f"other machines can reach {open_to_all[0]}, and auth is off: turn on {name('auth')}, with "
@@ -374,7 +374,7 @@ class CoreSettings(SecretSettings):
         if not value:
             raise ValueError("needs an address")
         for address in value:
-            if not address.startswith(UNIX):
+            if not address.startswith(UNIX_PREFIXES):
                 check_address(address)
         return value
 

@@ -19,14 +19,20 @@ from agentscope.message import (
     UserMsg,
 )
 
-from portico.frameworks.common.conversation_turns import Result, Turn, media, spoken, turns
+from portico.frameworks.common.conversation_turns import (
+    Turn,
+    TurnToolResult,
+    conversation_turns,
+    media,
+    spoken_text,
+)
 from portico.model.messages import Content, Message, Role
 
 
 def to_agentscope(messages: Sequence[Message], *, user: str = "user", agent: str = "assistant") -> list[Msg]:
     """Results join the message whose calls they answer, as AgentScope has it; data is told as JSON text."""
     said: list[Msg] = []
-    for turn in turns(messages):
+    for turn in conversation_turns(messages):
         if turn.role is Role.SYSTEM:
             said.append(SystemMsg("system", turn.text, **_id(turn)))
         elif turn.role is Role.USER:
@@ -58,7 +64,7 @@ def _assistant_blocks(turn: Turn) -> list[Any]:
     return blocks
 
 
-def _output(result: Result) -> Any:
+def _output(result: TurnToolResult) -> Any:
     """A plain text where that says it all."""
     words = [TextBlock(text=result.output)] if result.output else []
     return [*words, *map(_block, result.media)] if result.media else result.output
@@ -67,7 +73,7 @@ def _output(result: Result) -> Any:
 def _block(content: Content) -> Any:
     thing = media(content)
     if thing is None:
-        return TextBlock(text=spoken(content) or "")
+        return TextBlock(text=spoken_text(content) or "")
     if thing.id:
         return TextBlock(text=f"[{thing.kind} {thing.name or thing.id}]")  # it has no block for a file's id
     source = (

@@ -10,9 +10,9 @@ from agentscope.tool import ToolBase, ToolChunk
 from portico.agent.sandbox import SandboxAccess
 from portico.frameworks.common.offered_tools import (
     OfferedTool,
-    offered_by_mcp,
-    offered_by_sandbox,
     sandbox_tool,
+    tools_of_mcp_server,
+    tools_of_sandbox,
 )
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def sandbox_tool_adapter(method: Callable[..., Any]) -> PorticoTool:
 
 async def sandbox_tools(sandbox: SandboxAccess) -> list[PorticoTool]:
     """All tools of a sandbox."""
-    return [PorticoTool(tool, ask=False) for tool in await offered_by_sandbox(sandbox)]
+    return [PorticoTool(tool, ask=False) for tool in await tools_of_sandbox(sandbox)]
 
 
 async def mcp_tools(session: "ClientSession", *, ask: bool = True) -> list[PorticoTool]:
     """All tools of an MCP server; `ask` a human before each call, as AgentScope does with its own."""
-    return [PorticoTool(tool, ask=ask) for tool in await offered_by_mcp(session)]
+    return [PorticoTool(tool, ask=ask) for tool in await tools_of_mcp_server(session)]

@@ -18,9 +18,9 @@ from portico.agent.context import Context, InputRequest
 from portico.frameworks.agentscope.messages import to_agentscope
 from portico.frameworks.common.conversation_turns import answer_value
 from portico.frameworks.common.cumulative_messages import Snapshots
-from portico.frameworks.common.history import earlier
+from portico.frameworks.common.history import earlier_messages
 from portico.frameworks.common.input_requests import approval_of, approved, question_of
-from portico.frameworks.common.url_content import located
+from portico.frameworks.common.url_content import content_from_url
 from portico.model.messages import Content, Message, MessageType, Role, TextContent, Usage
 
 _REASONING = MessageType.REASONING
@@ -67,7 +67,7 @@ class AgentRun:
         if saved is not None:
             self._state = AgentState.model_validate(saved.state)
         else:
-            self._state.context = to_agentscope(await earlier(context))
+            self._state.context = to_agentscope(await earlier_messages(context))
         messages = to_agentscope(context.request.input, user=context.user_id or "user")
         return self._arguments(messages, messages)
 
@@ -101,7 +101,7 @@ class AgentRun:
 
     def _result_data(self, event: Any) -> Iterable[object]:
         url = str(event.url) if event.url else f"data:{event.media_type};base64,{event.data}"
-        self._results[event.tool_call_id][2].append(located(url, event.media_type))
+        self._results[event.tool_call_id][2].append(content_from_url(url, event.media_type))
         return ()
 
     def _result_end(self, event: Any) -> Iterable[object]:
@@ -128,7 +128,7 @@ class AgentRun:
             return ()
         # Each piece is base64 of its own, with its own padding.
         joined = pieces[0] if len(pieces) == 1 else _joined(pieces)
-        return (located(f"data:{type};base64,{joined}", type),)
+        return (content_from_url(f"data:{type};base64,{joined}", type),)
 
     def _hint(self, event: Any) -> Iterable[object]:
         """What the agent was told meanwhile, by somebody else."""

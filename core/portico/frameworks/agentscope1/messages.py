@@ -5,13 +5,19 @@ from typing import Any
 
 from agentscope.message import Msg
 
-from portico.frameworks.common.conversation_turns import Result, Turn, media, spoken, turns
+from portico.frameworks.common.conversation_turns import (
+    Turn,
+    TurnToolResult,
+    conversation_turns,
+    media,
+    spoken_text,
+)
 from portico.model.messages import Content, Message, Role
 
 
 def to_agentscope1(messages: Sequence[Message]) -> list[Msg]:
     """A message for each turn; results are the system's, as AgentScope has them."""
-    return [_message(turn) for turn in turns(messages)]
+    return [_message(turn) for turn in conversation_turns(messages)]
 
 
 def _message(turn: Turn) -> Msg:
@@ -29,7 +35,7 @@ def _message(turn: Turn) -> Msg:
     return Msg(turn.role.value, blocks, turn.role.value)  # type: ignore[arg-type]
 
 
-def _output(result: Result) -> Any:
+def _output(result: TurnToolResult) -> Any:
     """A plain text where that says it all."""
     words = [{"type": "text", "text": result.output}] if result.output else []
     return [*words, *map(_block, result.media)] if result.media else result.output
@@ -38,7 +44,7 @@ def _output(result: Result) -> Any:
 def _block(content: Content) -> Any:
     thing = media(content)
     if thing is None:
-        return {"type": "text", "text": spoken(content) or ""}
+        return {"type": "text", "text": spoken_text(content) or ""}
     if thing.kind == "file":
         # There is no block for it.
         return {"type": "text", "text": f"[file {thing.name}: {thing.url or thing.id}]"}

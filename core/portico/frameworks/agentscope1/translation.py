@@ -3,15 +3,15 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from portico.agent.adapter_interface import OneWay
+from portico.agent.adapter_interface import OneWayTranslation
 from portico.agent.context import Context
 from portico.frameworks.agentscope1.messages import to_agentscope1
 from portico.frameworks.agentscope1.session_memory import SessionMemory
 from portico.frameworks.common.cumulative_messages import Snapshots
-from portico.frameworks.common.history import earlier
+from portico.frameworks.common.history import earlier_messages
 
 
-class AgentRun(OneWay):
+class AgentRun(OneWayTranslation):
     """Translation of one run."""
 
     def __init__(self, context: Context) -> None:
@@ -24,7 +24,7 @@ class AgentRun(OneWay):
         saved = await self._kept.load()
         self._state = dict(saved.state) if saved else {}
         memory = SessionMemory()
-        await memory.add(to_agentscope1(await earlier(self._context)))
+        await memory.add(to_agentscope1(await earlier_messages(self._context)))
         return {"msgs": to_agentscope1(self._context.request.input), "memory": memory, "state": self._state}
 
     def say(self, item: Any) -> Iterable[object]:

@@ -6,7 +6,7 @@ from typing import Any
 from agno.media import Audio, File, Image, Video
 from agno.models.message import Message as AgnoMessage
 
-from portico.frameworks.common.conversation_turns import Media, Turn, media, turns
+from portico.frameworks.common.conversation_turns import Media, Turn, conversation_turns, media
 from portico.model.messages import Message, Role
 
 _MEDIA: dict[str, Any] = {"image": Image, "audio": Audio, "video": Video, "file": File}
@@ -15,7 +15,7 @@ _PLURAL = {"image": "images", "audio": "audio", "video": "videos", "file": "file
 
 def to_agno(messages: Sequence[Message]) -> list[AgnoMessage]:
     """A message for each turn, and one for each result."""
-    return [message for turn in turns(messages) for message in _messages(turn)]
+    return [message for turn in conversation_turns(messages) for message in _messages(turn)]
 
 
 def _messages(turn: Turn) -> list[AgnoMessage]:

@@ -8,9 +8,9 @@ from agno.tools.function import Function
 from portico.agent.sandbox import SandboxAccess
 from portico.frameworks.common.offered_tools import (
     OfferedTool,
-    offered_by_mcp,
-    offered_by_sandbox,
     sandbox_tool,
+    tools_of_mcp_server,
+    tools_of_sandbox,
 )
 
 if TYPE_CHECKING:
@@ -24,12 +24,12 @@ def sandbox_tool_adapter(method: Callable[..., Any]) -> Function:
 
 async def sandbox_tools(sandbox: SandboxAccess) -> list[Function]:
     """All tools of a sandbox."""
-    return [_native(tool) for tool in await offered_by_sandbox(sandbox)]
+    return [_native(tool) for tool in await tools_of_sandbox(sandbox)]
 
 
 async def mcp_tools(session: "ClientSession") -> list[Function]:
     """All tools of an MCP server."""
-    return [_native(tool) for tool in await offered_by_mcp(session)]
+    return [_native(tool) for tool in await tools_of_mcp_server(session)]
 
 
 def _native(tool: OfferedTool) -> Function:

@@ -12,7 +12,7 @@ from portico.agent.context import Context, InputRequest, ReportedError
 from portico.frameworks.agno.messages import to_agno
 from portico.frameworks.common.conversation_turns import answer_value
 from portico.frameworks.common.input_requests import approval_of, approved, question_of
-from portico.frameworks.common.url_content import located
+from portico.frameworks.common.url_content import content_from_url
 from portico.model.messages import Content, Message, MessageType, Usage
 
 _REASONING = MessageType.REASONING
@@ -186,5 +186,5 @@ def _media(thing: Any, usual: str) -> Content:
     name = getattr(thing, "filename", None) or ""
     content = getattr(thing, "content", None)
     if isinstance(content, bytes):
-        return located(f"data:{type};base64,{b64encode(content).decode()}", type, name)
-    return located(str(getattr(thing, "url", None) or ""), type, name)
+        return content_from_url(f"data:{type};base64,{b64encode(content).decode()}", type, name)
+    return content_from_url(str(getattr(thing, "url", None) or ""), type, name)

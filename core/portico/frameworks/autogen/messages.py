@@ -6,13 +6,13 @@ from typing import Any
 from autogen_agentchat.messages import MultiModalMessage, TextMessage
 from autogen_core import Image
 
-from portico.frameworks.common.conversation_turns import Turn, media, spoken, turns
+from portico.frameworks.common.conversation_turns import Turn, conversation_turns, media, spoken_text
 from portico.model.messages import Content, Message
 
 
 def to_autogen(messages: Sequence[Message]) -> list[Any]:
     """AgentChat's messages know words and pictures; everything else is named in words."""
-    return [_message(turn) for turn in turns(messages)]
+    return [_message(turn) for turn in conversation_turns(messages)]
 
 
 def _message(turn: Turn) -> Any:
@@ -27,7 +27,7 @@ def _message(turn: Turn) -> Any:
 def _part(content: Content) -> Any:
     thing = media(content)
     if thing is None:
-        return spoken(content) or ""
+        return spoken_text(content) or ""
     if thing.kind == "image" and thing.base64:
         return Image.from_base64(thing.base64)
     return f"[{thing.kind} {thing.name}: {thing.url or thing.id or thing.media_type}]"

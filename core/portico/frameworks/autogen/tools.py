@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict
 from portico.agent.sandbox import SandboxAccess
 from portico.frameworks.common.offered_tools import (
     OfferedTool,
-    offered_by_mcp,
-    offered_by_sandbox,
     sandbox_tool,
+    tools_of_mcp_server,
+    tools_of_sandbox,
 )
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ def sandbox_tool_adapter(method: Callable[..., Any]) -> PorticoTool:
 
 async def sandbox_tools(sandbox: SandboxAccess) -> list[PorticoTool]:
     """All tools of a sandbox."""
-    return [PorticoTool(tool) for tool in await offered_by_sandbox(sandbox)]
+    return [PorticoTool(tool) for tool in await tools_of_sandbox(sandbox)]
 
 
 async def mcp_tools(session: "ClientSession") -> list[PorticoTool]:
     """All tools of an MCP server."""
-    return [PorticoTool(tool) for tool in await offered_by_mcp(session)]
+    return [PorticoTool(tool) for tool in await tools_of_mcp_server(session)]

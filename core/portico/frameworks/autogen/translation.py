@@ -17,7 +17,7 @@ from autogen_agentchat.messages import (
 )
 from autogen_core import CancellationToken
 
-from portico.agent.adapter_interface import OneWay
+from portico.agent.adapter_interface import OneWayTranslation
 from portico.agent.builders import CallDelta, Delta, NewMessage, data, image, tool_output
 from portico.agent.context import Context
 from portico.frameworks.autogen.messages import to_autogen
@@ -27,7 +27,7 @@ _REASONING = MessageType.REASONING
 _THINKS, _THOUGHT = "<think>", "</think>"
 
 
-class AutoGenRun(OneWay):
+class AutoGenRun(OneWayTranslation):
     """Translation of one run."""
 
     def __init__(self, context: Context) -> None:

@@ -40,7 +40,7 @@ OUTPUTS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class TurnToolCall:
     id: str
     name: str
     arguments: str  # JSON text
@@ -55,7 +55,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class TurnToolResult:
     call_id: str
     name: str
     output: str
@@ -77,16 +77,16 @@ class Turn:
     id: str = ""
     contents: list[Content] = field(default_factory=list)
     reasoning: str = ""
-    calls: list[Call] = field(default_factory=list)
-    results: list[Result] = field(default_factory=list)
+    calls: list[TurnToolCall] = field(default_factory=list)
+    results: list[TurnToolResult] = field(default_factory=list)
 
     @property
     def text(self) -> str:
         """All that can be said in words, joined."""
-        return "\n".join(words for content in self.contents if (words := spoken(content)) is not None)
+        return "\n".join(words for content in self.contents if (words := spoken_text(content)) is not None)
 
 
-def turns(messages: Sequence[Message]) -> list[Turn]:
+def conversation_turns(messages: Sequence[Message]) -> list[Turn]:
     """Consecutive messages of the assistant become one turn, and so do consecutive results."""
     said: list[Turn] = []
     for message in messages:
@@ -112,16 +112,16 @@ def _join(turn: Turn, message: Message) -> None:
         data = content.data if isinstance(content, DataContent) else {}
         id, name = str(data.get("call_id") or ""), str(data.get("name") or "")
         if message.type in CALLS and data:
-            turn.calls.append(Call(id, name, _words(data.get("arguments", "{}"))))
+            turn.calls.append(TurnToolCall(id, name, _words(data.get("arguments", "{}"))))
         elif turn.role is Role.TOOL and turn.results and media(content) is not None:
             # A picture is of the result before it, and none of its own.
             last = turn.results[-1]
             turn.results[-1] = replace(last, media=(*last.media, content))
         elif turn.role is Role.TOOL:
-            output = _words(data["output"]) if "output" in data else spoken(content) or ""
-            turn.results.append(Result(id, name, output))
+            output = _words(data["output"]) if "output" in data else spoken_text(content) or ""
+            turn.results.append(TurnToolResult(id, name, output))
         elif message.type is MessageType.REASONING:
-            turn.reasoning += spoken(content) or ""
+            turn.reasoning += spoken_text(content) or ""
         else:
             turn.contents.append(content)
 
@@ -130,7 +130,7 @@ def _words(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def spoken(content: Content) -> str | None:
+def spoken_text(content: Content) -> str | None:
     """A content in words; None for pictures, sound and files."""
     if isinstance(content, TextContent):
         return content.text

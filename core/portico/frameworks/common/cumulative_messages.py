@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from portico.agent.builders import CallDelta, Delta, NewMessage, data, tool_output
-from portico.frameworks.common.url_content import located
+from portico.frameworks.common.url_content import content_from_url
 from portico.model.messages import MessageType
 
 
@@ -61,7 +61,7 @@ class Snapshots:
             return [data(dict(block))]
         type = str(source.get("media_type") or f"{kind}/*")
         url = str(source.get("url") or f"data:{type};base64,{source.get('data')}")
-        return [located(url, type, str(block.get("name") or ""))]
+        return [content_from_url(url, type, str(block.get("name") or ""))]
 
     def _call(self, block: Mapping[str, Any], *, last: bool) -> list[object]:
         id, name = str(block["id"]), str(block["name"])

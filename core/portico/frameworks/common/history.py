@@ -9,7 +9,7 @@ MOST = 200  # messages that an agent is given
 _FURTHEST = 4096  # how far back the request may be
 
 
-async def earlier(context: Context) -> Sequence[Message]:
+async def earlier_messages(context: Context) -> Sequence[Message]:
     """The session's messages before the run's request, oldest first.
 
     The request's are the last ones, unless the run is executed again: what its earlier attempts asked, and

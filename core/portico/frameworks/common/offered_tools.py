@@ -46,7 +46,7 @@ def sandbox_tool(method: Callable[..., Any]) -> OfferedTool:
     return _sandbox_tool(sandbox, tool.schema())
 
 
-async def offered_by_sandbox(sandbox: SandboxAccess) -> list[OfferedTool]:
+async def tools_of_sandbox(sandbox: SandboxAccess) -> list[OfferedTool]:
     """All tools of a sandbox."""
     listed = await sandbox.list_tools()
     return [
@@ -65,7 +65,7 @@ def _sandbox_tool(sandbox: SandboxAccess, schema: Mapping[str, Any]) -> OfferedT
     return OfferedTool(name, function["description"], function["parameters"], call)
 
 
-async def offered_by_mcp(session: "ClientSession") -> list[OfferedTool]:
+async def tools_of_mcp_server(session: "ClientSession") -> list[OfferedTool]:
     """All tools of an MCP server, through a session that stays open as long as they are used."""
     from mcp.types import PaginatedRequestParams
 

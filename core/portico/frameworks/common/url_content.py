@@ -4,7 +4,7 @@ from portico.agent.builders import audio, file, image, video
 from portico.model.messages import Content
 
 
-def located(url: str, media_type: str, name: str = "") -> Content:
+def content_from_url(url: str, media_type: str, name: str = "") -> Content:
     """What is at a URL, as the content of its media type; sound and files in a data: URL as base64."""
     kind = media_type.partition("/")[0]
     if kind == "image":

@@ -6,13 +6,20 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolCall, ToolMessage
 from langchain_core.messages.tool import invalid_tool_call
 
-from portico.frameworks.common.conversation_turns import Call, Result, Turn, media, spoken, turns
+from portico.frameworks.common.conversation_turns import (
+    Turn,
+    TurnToolCall,
+    TurnToolResult,
+    conversation_turns,
+    media,
+    spoken_text,
+)
 from portico.model.messages import Content, Message, Role
 
 
 def to_langchain(messages: Sequence[Message]) -> list[BaseMessage]:
     """In LangChain's own content blocks; data is told as JSON text."""
-    return [message for turn in turns(messages) for message in _messages(turn)]
+    return [message for turn in conversation_turns(messages) for message in _messages(turn)]
 
 
 def _messages(turn: Turn) -> list[BaseMessage]:
@@ -33,13 +40,13 @@ def _messages(turn: Turn) -> list[BaseMessage]:
     return [AIMessage(content=content, id=id, tool_calls=good, invalid_tool_calls=bad)]
 
 
-def _output(result: Result) -> Any:
+def _output(result: TurnToolResult) -> Any:
     """A plain text where that says it all."""
     words = [{"type": "text", "text": result.output}] if result.output else []
     return [*words, *map(_block, result.media)] if result.media else result.output
 
 
-def _tool_call(call: Call) -> Any:
+def _tool_call(call: TurnToolCall) -> Any:
     arguments = call.decoded()
     if arguments == {"arguments": call.arguments}:
         return invalid_tool_call(name=call.name, args=call.arguments, id=call.id)
@@ -60,7 +67,7 @@ def _content(turn: Turn) -> Any:
 def _block(content: Content) -> dict[str, Any]:
     thing = media(content)
     if thing is None:
-        return {"type": "text", "text": spoken(content) or ""}
+        return {"type": "text", "text": spoken_text(content) or ""}
     block: dict[str, Any] = {"type": thing.kind, "mime_type": thing.media_type}
     if thing.url:
         block["url"] = thing.url

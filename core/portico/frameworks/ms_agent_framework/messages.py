@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from agent_framework import Content as TheirContent
 from agent_framework import Message as TheirMessage
 
-from portico.frameworks.common.conversation_turns import Turn, media, spoken, turns
+from portico.frameworks.common.conversation_turns import Turn, conversation_turns, media, spoken_text
 from portico.model.messages import Content, Message
 
 
 def to_agent_framework(messages: Sequence[Message]) -> list[TheirMessage]:
     """A message for each turn."""
-    return [_message(turn) for turn in turns(messages)]
+    return [_message(turn) for turn in conversation_turns(messages)]
 
 
 def _message(turn: Turn) -> TheirMessage:
@@ -29,7 +29,7 @@ def _message(turn: Turn) -> TheirMessage:
 def _content(content: Content) -> TheirContent:
     thing = media(content)
     if thing is None:
-        return TheirContent.from_text(spoken(content) or "")
+        return TheirContent.from_text(spoken_text(content) or "")
     if thing.id:
         return TheirContent.from_hosted_file(thing.id)
     return TheirContent.from_uri(thing.data_url, media_type=thing.media_type, name=thing.name or None)

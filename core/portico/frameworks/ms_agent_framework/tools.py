@@ -8,9 +8,9 @@ from agent_framework import FunctionTool
 from portico.agent.sandbox import SandboxAccess
 from portico.frameworks.common.offered_tools import (
     OfferedTool,
-    offered_by_mcp,
-    offered_by_sandbox,
     sandbox_tool,
+    tools_of_mcp_server,
+    tools_of_sandbox,
 )
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ async def sandbox_tools(
     sandbox: SandboxAccess, *, approval: Approval = "never_require"
 ) -> list[FunctionTool]:
     """All tools of a sandbox."""
-    return [_native(tool, approval) for tool in await offered_by_sandbox(sandbox)]
+    return [_native(tool, approval) for tool in await tools_of_sandbox(sandbox)]
 
 
 async def mcp_tools(session: "ClientSession", *, approval: Approval = "never_require") -> list[FunctionTool]:
     """All tools of an MCP server."""
-    return [_native(tool, approval) for tool in await offered_by_mcp(session)]
+    return [_native(tool, approval) for tool in await tools_of_mcp_server(session)]
 
 
 def _native(tool: OfferedTool, approval: Approval) -> FunctionTool:

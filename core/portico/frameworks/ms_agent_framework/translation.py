@@ -10,7 +10,7 @@ from agent_framework import Message as TheirMessage
 from portico.agent.builders import CallDelta, Delta, NewMessage, data, file, tool_output
 from portico.agent.context import Context, InputRequest, ReportedError
 from portico.frameworks.common.input_requests import approval_of, approved
-from portico.frameworks.common.url_content import located
+from portico.frameworks.common.url_content import content_from_url
 from portico.frameworks.ms_agent_framework.messages import to_agent_framework
 from portico.frameworks.openai.fields import failure_of
 from portico.model.messages import Message, MessageType, Usage
@@ -129,7 +129,11 @@ class AgentFrameworkRun:
         return [Usage(heard, spoken, total, cached, reasoned)]
 
     def _located(self, content: Any) -> list[object]:
-        return [located(content.uri, content.media_type or "application/octet-stream", content.name or "")]
+        return [
+            content_from_url(
+                content.uri, content.media_type or "application/octet-stream", content.name or ""
+            )
+        ]
 
     def _failed(self, content: Any) -> list[object]:
         code = content.error_code or "MODEL_EXECUTION_FAILED"

@@ -3,13 +3,20 @@
 from collections.abc import Sequence
 from typing import Any
 
-from portico.frameworks.common.conversation_turns import Media, Result, Turn, media, spoken, turns
+from portico.frameworks.common.conversation_turns import (
+    Media,
+    Turn,
+    TurnToolResult,
+    conversation_turns,
+    media,
+    spoken_text,
+)
 from portico.model.messages import Content, Message, Role
 
 
 def to_chat(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """For `chat.completions.create(messages=…)`. Thoughts are left out: that API takes none."""
-    return [message for turn in turns(messages) for message in _chat(turn)]
+    return [message for turn in conversation_turns(messages) for message in _chat(turn)]
 
 
 def _chat(turn: Turn) -> list[dict[str, Any]]:
@@ -33,7 +40,7 @@ def _chat(turn: Turn) -> list[dict[str, Any]]:
 def _chat_part(content: Content) -> dict[str, Any]:
     thing = media(content)
     if thing is None:
-        return {"type": "text", "text": spoken(content) or ""}
+        return {"type": "text", "text": spoken_text(content) or ""}
     if thing.kind == "image":
         return {"type": "image_url", "image_url": {"url": thing.data_url}}
     if thing.kind == "audio" and thing.base64:
@@ -51,7 +58,7 @@ def _name(thing: Media) -> str:
 
 def to_items(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """For `responses.create(input=…)`."""
-    return [item for turn in turns(messages) for item in _items(turn)]
+    return [item for turn in conversation_turns(messages) for item in _items(turn)]
 
 
 def _items(turn: Turn) -> list[dict[str, Any]]:
@@ -70,7 +77,7 @@ def _items(turn: Turn) -> list[dict[str, Any]]:
     return [{"role": turn.role.value, "content": turn.text if plain else parts}]
 
 
-def _output(result: Result) -> Any:
+def _output(result: TurnToolResult) -> Any:
     """A plain text where that says it all."""
     words = [{"type": "input_text", "text": result.output}] if result.output else []
     return [*words, *map(_input_part, result.media)] if result.media else result.output
@@ -79,7 +86,7 @@ def _output(result: Result) -> Any:
 def _input_part(content: Content) -> dict[str, Any]:
     thing = media(content)
     if thing is None:
-        return {"type": "input_text", "text": spoken(content) or ""}
+        return {"type": "input_text", "text": spoken_text(content) or ""}
     if thing.kind == "image":
         return {"type": "input_image", "image_url": thing.data_url, "detail": "auto"}
     if thing.id:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from portico.agent.sandbox import SandboxAccess
-from portico.frameworks.common.conversation_turns import Call
+from portico.frameworks.common.conversation_turns import TurnToolCall
 from portico.frameworks.common.offered_tools import (
     OfferedTool,
-    offered_by_mcp,
-    offered_by_sandbox,
     sandbox_tool,
+    tools_of_mcp_server,
+    tools_of_sandbox,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class FunctionTool:
 
     async def __call__(self, arguments: str) -> str:
         """The model's arguments are JSON text, the result is text for the model."""
-        return (await self.offered.call(Call("", self.name, arguments).decoded())).text
+        return (await self.offered.call(TurnToolCall("", self.name, arguments).decoded())).text
 
 
 def sandbox_tool_adapter(method: Callable[..., Any]) -> FunctionTool:
@@ -51,9 +51,9 @@ def sandbox_tool_adapter(method: Callable[..., Any]) -> FunctionTool:
 
 async def sandbox_tools(sandbox: SandboxAccess) -> list[FunctionTool]:
     """All tools of a sandbox."""
-    return [FunctionTool(tool) for tool in await offered_by_sandbox(sandbox)]
+    return [FunctionTool(tool) for tool in await tools_of_sandbox(sandbox)]
 
 
 async def mcp_tools(session: "ClientSession") -> list[FunctionTool]:
     """All tools of an MCP server."""
-    return [FunctionTool(tool) for tool in await offered_by_mcp(session)]
+    return [FunctionTool(tool) for tool in await tools_of_mcp_server(session)]

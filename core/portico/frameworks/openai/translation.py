@@ -3,16 +3,16 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from portico.agent.adapter_interface import OneWay
+from portico.agent.adapter_interface import OneWayTranslation
 from portico.agent.context import Context
-from portico.frameworks.common.history import earlier
+from portico.frameworks.common.history import earlier_messages
 from portico.frameworks.openai.chat_completions import ChatReader
 from portico.frameworks.openai.fields import get
 from portico.frameworks.openai.messages import to_chat, to_items
 from portico.frameworks.openai.responses import ResponsesReader
 
 
-class OpenAiRun(OneWay):
+class OpenAiRun(OneWayTranslation):
     """Translation of one run."""
 
     def __init__(self, context: Context) -> None:
@@ -23,7 +23,7 @@ class OpenAiRun(OneWay):
 
     async def begin(self) -> Mapping[str, Any]:
         given = self._context.request.input
-        before = await earlier(self._context)
+        before = await earlier_messages(self._context)
         return {
             "msgs": to_chat(given),
             "history": to_chat(before),

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 from agents import FunctionTool
 
 from portico.agent.sandbox import SandboxAccess
-from portico.frameworks.common.conversation_turns import Call
+from portico.frameworks.common.conversation_turns import TurnToolCall
 from portico.frameworks.common.offered_tools import (
     OfferedTool,
-    offered_by_mcp,
-    offered_by_sandbox,
     sandbox_tool,
+    tools_of_mcp_server,
+    tools_of_sandbox,
 )
 
 if TYPE_CHECKING:
@@ -25,17 +25,17 @@ def sandbox_tool_adapter(method: Callable[..., Any]) -> FunctionTool:
 
 async def sandbox_tools(sandbox: SandboxAccess) -> list[FunctionTool]:
     """All tools of a sandbox."""
-    return [_native(tool) for tool in await offered_by_sandbox(sandbox)]
+    return [_native(tool) for tool in await tools_of_sandbox(sandbox)]
 
 
 async def mcp_tools(session: "ClientSession") -> list[FunctionTool]:
     """All tools of an MCP server."""
-    return [_native(tool) for tool in await offered_by_mcp(session)]
+    return [_native(tool) for tool in await tools_of_mcp_server(session)]
 
 
 def _native(tool: OfferedTool) -> FunctionTool:
     async def call(_context: Any, arguments: str) -> str:
-        return (await tool.call(Call("", tool.name, arguments).decoded())).text
+        return (await tool.call(TurnToolCall("", tool.name, arguments).decoded())).text
 
     return FunctionTool(
         name=tool.name,

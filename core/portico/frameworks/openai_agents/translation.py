@@ -10,7 +10,7 @@ from agents.stream_events import AgentUpdatedStreamEvent, RawResponsesStreamEven
 
 from portico.agent.builders import NewMessage, tool_output
 from portico.agent.context import Context, InputRequest
-from portico.frameworks.common.history import earlier
+from portico.frameworks.common.history import earlier_messages
 from portico.frameworks.common.input_requests import approval_of, approved
 from portico.frameworks.openai.fields import get
 from portico.frameworks.openai.messages import to_items
@@ -26,7 +26,7 @@ class PorticoSession(SessionABC):
         self._context = context
 
     async def get_items(self, limit: int | None = None) -> list[Any]:
-        items = to_items(await earlier(self._context))
+        items = to_items(await earlier_messages(self._context))
         return items if limit is None else items[len(items) - min(limit, len(items)) :]
 
     async def add_items(self, items: list[Any]) -> None:

@@ -21,7 +21,13 @@ from pydantic_ai.messages import (
     VideoUrl,
 )
 
-from portico.frameworks.common.conversation_turns import Result, Turn, media, spoken, turns
+from portico.frameworks.common.conversation_turns import (
+    Turn,
+    TurnToolResult,
+    conversation_turns,
+    media,
+    spoken_text,
+)
 from portico.model.messages import Content, Message, Role
 
 _URLS: dict[str, Any] = {"image": ImageUrl, "audio": AudioUrl, "video": VideoUrl, "file": DocumentUrl}
@@ -29,7 +35,7 @@ _URLS: dict[str, Any] = {"image": ImageUrl, "audio": AudioUrl, "video": VideoUrl
 
 def to_pydantic_ai(messages: Sequence[Message]) -> list[ModelMessage]:
     """A request for each turn of a user and each round of results; a response for the assistant's."""
-    return [_message(turn) for turn in turns(messages)]
+    return [_message(turn) for turn in conversation_turns(messages)]
 
 
 def prompt_of(turn: Turn) -> Any:
@@ -61,7 +67,7 @@ def _message(turn: Turn) -> ModelMessage:
     return ModelResponse(parts=parts)
 
 
-def _returned(result: Result) -> Any:
+def _returned(result: TurnToolResult) -> Any:
     things = [_content(content) for content in result.media]
     return [result.output, *things] if things else result.output
 
@@ -69,7 +75,7 @@ def _returned(result: Result) -> Any:
 def _content(content: Content) -> Any:
     thing = media(content)
     if thing is None:
-        return spoken(content) or ""
+        return spoken_text(content) or ""
     if thing.url:
         return _URLS[thing.kind](url=thing.url)
     if thing.id:

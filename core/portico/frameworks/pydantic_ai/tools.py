@@ -9,9 +9,9 @@ from pydantic_ai.tools import Tool
 from portico.agent.sandbox import SandboxAccess
 from portico.frameworks.common.offered_tools import (
     OfferedTool,
-    offered_by_mcp,
-    offered_by_sandbox,
     sandbox_tool,
+    tools_of_mcp_server,
+    tools_of_sandbox,
 )
 
 if TYPE_CHECKING:
@@ -25,12 +25,12 @@ def sandbox_tool_adapter(method: Callable[..., Any]) -> Tool[Any]:
 
 async def sandbox_tools(sandbox: SandboxAccess) -> list[Tool[Any]]:
     """All tools of a sandbox."""
-    return [_native(tool) for tool in await offered_by_sandbox(sandbox)]
+    return [_native(tool) for tool in await tools_of_sandbox(sandbox)]
 
 
 async def mcp_tools(session: "ClientSession") -> list[Tool[Any]]:
     """All tools of an MCP server."""
-    return [_native(tool) for tool in await offered_by_mcp(session)]
+    return [_native(tool) for tool in await tools_of_mcp_server(session)]
 
 
 def _native(tool: OfferedTool) -> Tool[Any]:

@@ -29,10 +29,10 @@ from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, ToolDen
 
 from portico.agent.builders import CallDelta, Delta, NewMessage, data, tool_output
 from portico.agent.context import Context, InputRequest
-from portico.frameworks.common.conversation_turns import answer_value, turns
-from portico.frameworks.common.history import earlier
+from portico.frameworks.common.conversation_turns import answer_value, conversation_turns
+from portico.frameworks.common.history import earlier_messages
 from portico.frameworks.common.input_requests import approval_of, approved, question_of
-from portico.frameworks.common.url_content import located
+from portico.frameworks.common.url_content import content_from_url
 from portico.frameworks.pydantic_ai.messages import prompt_of, to_pydantic_ai
 from portico.model.messages import Content, Message, MessageType, Role, Usage
 
@@ -59,9 +59,9 @@ class PydanticRun:
 
     async def begin(self) -> Mapping[str, Any]:
         given = self._context.request.input
-        said = turns(given)
+        said = conversation_turns(given)
         prompt = prompt_of(said[-1]) if said and said[-1].role is Role.USER else None
-        self._history = to_pydantic_ai(await earlier(self._context))
+        self._history = to_pydantic_ai(await earlier_messages(self._context))
         before = to_pydantic_ai(given)[: -1 if prompt is not None else None]
         return self._arguments(prompt, [*self._history, *before], None)
 
@@ -90,7 +90,7 @@ class PydanticRun:
         if isinstance(part, NativeToolReturnPart):
             return [tool_output(part.tool_call_id, part.model_response_str(), name=part.tool_name)]
         if isinstance(part, FilePart):
-            return [located(part.content.data_uri, part.content.media_type)]
+            return [content_from_url(part.content.data_uri, part.content.media_type)]
         return []
 
     def _delta(self, event: PartDeltaEvent) -> list[object]:
@@ -163,7 +163,7 @@ def _media(content: Any) -> list[Content]:
     said: list[Content] = []
     for part in content if isinstance(content, list | tuple) else (content,):
         if isinstance(part, BinaryContent):
-            said.append(located(part.data_uri, part.media_type))
+            said.append(content_from_url(part.data_uri, part.media_type))
         elif isinstance(part, ImageUrl | AudioUrl | VideoUrl | DocumentUrl):
-            said.append(located(part.url, part.media_type))
+            said.append(content_from_url(part.url, part.media_type))
     return said

@@ -6,7 +6,7 @@ import stat
 import threading
 from pathlib import Path
 
-from portico.telemetry.log.retry_log import Rarely
+from portico.telemetry.log.retry_log import RetryLog
 
 log = logging.getLogger(__name__)
 
@@ -14,7 +14,7 @@ WAITING = 10_000  # queued lines; with more, `write` blocks until the disk has c
 GATHER_SECONDS = 0.02  # lines of this period are written together
 
 
-class Lines:
+class LineWriter:
     """Appends to a file that only its owner may read. If the file is moved away (log rotation), a new one is
     created. Thread-safe."""
 
@@ -27,7 +27,7 @@ class Lines:
         self._news = threading.Event()
         self._closing = threading.Event()
         self._torn = False  # the last write ended within a line
-        self._failing = Rarely()
+        self._failing = RetryLog()
         self._lost = 0
         self._thread = threading.Thread(target=self._run, name=f"portico-{path.name}", daemon=True)
         self._thread.start()

@@ -17,8 +17,8 @@ import orjson
 from opentelemetry import trace
 
 from portico.telemetry.log import log_ids, standard_error
-from portico.telemetry.log.retry_log import Rarely
-from portico.telemetry.log.terminal_text import visible
+from portico.telemetry.log.retry_log import RetryLog
+from portico.telemetry.log.terminal_text import escape_control_characters
 
 Format = Literal["human", "json"]
 Level = Literal["debug", "info", "warning", "error"]
@@ -46,7 +46,7 @@ def configure(
     """Configures the log of this process on standard error. As JSON, this includes everything else that the
     process writes there."""
     if stream is None:
-        stream = standard_error.take_over() if format == "json" else sys.stderr
+        stream = standard_error.redirect_to_log() if format == "json" else sys.stderr
     handler = _Handler(stream)
     handler.setFormatter(
         JsonFormatter(service, content=content) if format == "json" else HumanFormatter(content=content)
@@ -103,12 +103,12 @@ class _Attempts(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._loggers: dict[str, Rarely] = {}
+        self._loggers: dict[str, RetryLog] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not record.name.startswith(_TRYING_AGAIN):
             return True
-        return self._loggers.setdefault(record.name, Rarely()).due()
+        return self._loggers.setdefault(record.name, RetryLog()).due()
 
 
 class _Formatter(logging.Formatter):
@@ -135,7 +135,7 @@ class HumanFormatter(_Formatter):
         about = "".join(f" {name}={value}" for name, value in known_ids().items() if name != "span_id")
         line = f"{at} {record.levelname} {record.name} {without_secrets(record.getMessage())}{about}"
         exception = self._exception(record)
-        return visible(f"{line}\n{exception}" if exception else line)
+        return escape_control_characters(f"{line}\n{exception}" if exception else line)
 
 
 class JsonFormatter(_Formatter):

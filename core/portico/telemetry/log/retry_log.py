@@ -5,7 +5,7 @@ import time
 PAUSES = 60.0, 3600.0  # seconds between two lines: at first (doubled each time), and at most
 
 
-class Rarely:
+class RetryLog:
     """Decides which of many equal lines to log."""
 
     __slots__ = ("_pause", "_until", "left_out")

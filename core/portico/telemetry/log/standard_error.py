@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 import orjson
 
-from portico.telemetry.log.retry_log import Rarely
+from portico.telemetry.log.retry_log import RetryLog
 
 log = logging.getLogger("stderr")
 log.setLevel(logging.DEBUG)  # captured lines are never left out
@@ -38,7 +38,7 @@ class StandardError:
     def __init__(self) -> None:
         self.stream: TextIO = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace", buffering=1)
         self._before = self.stream.fileno()
-        self._places: dict[str, Rarely] = {}
+        self._places: dict[str, RetryLog] = {}
         reads, writes = os.pipe()
         with suppress(OSError, AttributeError):  # a smaller pipe if the kernel refuses the size
             fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
@@ -89,7 +89,7 @@ class StandardError:
         """Logs a line of gRPC, limited per place in gRPC's code: a peer could cause a line per attempt."""
         if place not in self._places and len(self._places) == _PLACES:
             return
-        rarely = self._places.setdefault(place, Rarely())
+        rarely = self._places.setdefault(place, RetryLog())
         before = rarely.left_out
         if rarely.due():
             rarely.left_out = 0
@@ -100,7 +100,7 @@ class StandardError:
 _taken: StandardError | None = None
 
 
-def take_over() -> TextIO:
+def redirect_to_log() -> TextIO:
     """Starts the capture, once per process; returns the stream to log to."""
     global _taken
     if _taken is None:

@@ -12,6 +12,6 @@ _STEERING: Final = (
 _NAMES: Final = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _STEERING}
 
 
-def visible(text: str) -> str:
+def escape_control_characters(text: str) -> str:
     r"""Replaces each control character by its number, such as \x1b, so that no text acts on a terminal."""
     return text if text.isprintable() else text.translate(_NAMES)

@@ -12,7 +12,7 @@ from portico.telemetry.metrics.meters import Label
 Looked: TypeAlias = Iterable[tuple[float, dict[str, Label]]]
 
 
-class Counts:
+class Counters:
     """A counter. It always counts, also while metrics are off: an addition is cheap."""
 
     def __init__(self, name: str, unit: str, description: str, *labels: str) -> None:

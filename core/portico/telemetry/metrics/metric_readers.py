@@ -23,7 +23,7 @@ from portico.telemetry.metrics.meters import SECONDS, Timing
 TIMEOUT_MILLIS = 10_000.0
 
 
-class Timings:
+class DurationReader:
     """Adds timings to the data that the SDK has collected."""
 
     def __init__(self, scope: InstrumentationScope, timings: Sequence[Timing]) -> None:
@@ -48,7 +48,7 @@ class Timings:
 class PeriodicReader(PeriodicExportingMetricReader):
     """Exports metrics at intervals."""
 
-    def __init__(self, exporter: MetricExporter, timings: Timings) -> None:
+    def __init__(self, exporter: MetricExporter, timings: DurationReader) -> None:
         self._timings = timings
         super().__init__(exporter)
 
@@ -61,7 +61,7 @@ class PeriodicReader(PeriodicExportingMetricReader):
 class PrometheusReader(PrometheusMetricReader):
     """Provides metrics to Prometheus on request."""
 
-    def __init__(self, timings: Timings) -> None:
+    def __init__(self, timings: DurationReader) -> None:
         self._timings = timings
         super().__init__()
 

@@ -26,7 +26,7 @@ _SYSTEM = "grpc"
 _LABELS = ("rpc.system.name", "rpc.method", "rpc.response.status_code")
 
 
-class Calls:
+class RpcTelemetry:
     """Records the calls of one server."""
 
     def __init__(self) -> None:
@@ -42,16 +42,16 @@ class Calls:
         """Whether spans or metrics are on."""
         return self._durations is not None or spans.tracer() is not None
 
-    def begin(self, method: str, metadata: Mapping[str, str], *, span: bool = True) -> "Call | None":
+    def begin(self, method: str, metadata: Mapping[str, str], *, span: bool = True) -> "RpcSpan | None":
         """Starts recording a call of a method (its full name without the leading slash); None if telemetry is
         off.
 
         Without a span, the call still belongs to its caller's trace.
         """
-        return Call(method, metadata, self._durations, span=span) if self.seen else None
+        return RpcSpan(method, metadata, self._durations, span=span) if self.seen else None
 
 
-class Call:
+class RpcSpan:
     """One open call. It ends once; further calls of `end` do nothing."""
 
     __slots__ = ("_began", "_durations", "_method", "_parent", "_span")
@@ -83,10 +83,10 @@ class Call:
             durations.record(time.perf_counter() - self._began, _SYSTEM, self._method, code)
 
 
-class SeenCalls(grpc.aio.ServerInterceptor):
+class TelemetryInterceptor(grpc.aio.ServerInterceptor):
     """Records every RPC of the services under a prefix, except those that only carry other calls."""
 
-    def __init__(self, calls: Calls, prefix: str, carriers: Collection[str] = ()) -> None:
+    def __init__(self, calls: RpcTelemetry, prefix: str, carriers: Collection[str] = ()) -> None:
         self._calls = calls
         self._prefix = prefix
         self._carriers = carriers

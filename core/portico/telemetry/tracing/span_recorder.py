@@ -24,7 +24,7 @@ _RANDOM = 2  # W3C trace flag: the trace id is random
 _FLAGS = tuple(TraceFlags(bits) for bits in range(4))
 
 
-class Recorder:
+class SpanRecorder:
     """Starts spans; a processor receives the ended ones, lightweight spans and those of the SDK."""
 
     def __init__(
@@ -91,7 +91,7 @@ class RecordedSpan(Span):
 
     def __init__(
         self,
-        recorder: Recorder,
+        recorder: SpanRecorder,
         name: str,
         context: SpanContext,
         parent: SpanContext,

@@ -45,7 +45,7 @@ def tracer() -> Starter | None:
     return _tracer
 
 
-def left_out() -> bool:
+def is_excluded() -> bool:
     """Whether a span that starts here, and its children, would be left out because the current one is."""
     if not _follows:
         return _tracer is None
@@ -78,7 +78,9 @@ def end(span: Span | None, error: str = "", attributes: Attributes | None = None
 
 
 @contextmanager
-def within(name: str, attributes: Attributes, *, kind: SpanKind = SpanKind.INTERNAL) -> Iterator[Span | None]:
+def in_span(
+    name: str, attributes: Attributes, *, kind: SpanKind = SpanKind.INTERNAL
+) -> Iterator[Span | None]:
     """Makes a span current within the context. Not for generators, which may exit it in another context."""
     span = begin(name, attributes, kind=kind)
     if span is None:

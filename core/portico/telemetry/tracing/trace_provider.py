@@ -12,14 +12,14 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from portico.telemetry.tracing import spans
 from portico.telemetry.tracing.otlp_encoder import Encoder
-from portico.telemetry.tracing.span_recorder import Recorder
+from portico.telemetry.tracing.span_recorder import SpanRecorder
 
 if TYPE_CHECKING:
     from portico.telemetry.tracing.otlp_grpc import GrpcSpanExporter
     from portico.telemetry.tracing.otlp_http import HttpSpanExporter
 
 
-class Traces:
+class TraceProvider:
     """A tracer provider that exports, and `starter`, which starts Portico's spans."""
 
     def __init__(
@@ -38,8 +38,8 @@ class Traces:
             listeners.take(processor)
             alone = len(exporters) == 1
             if alone and exporter.takes_recorded and _usual(self.provider.sampler, os.environ):
-                self.starter = Recorder(scope, self.provider.sampler, resource, processor)
-        self.follows = isinstance(self.starter, Recorder) and self.starter.follows
+                self.starter = SpanRecorder(scope, self.provider.sampler, resource, processor)
+        self.follows = isinstance(self.starter, SpanRecorder) and self.starter.follows
 
 
 class _Listeners(SynchronousMultiSpanProcessor):
@@ -56,7 +56,7 @@ class _Listeners(SynchronousMultiSpanProcessor):
 
     def add_span_processor(self, span_processor: SpanProcessor) -> None:
         super().add_span_processor(span_processor)
-        if isinstance(spans.tracer(), Recorder):
+        if isinstance(spans.tracer(), SpanRecorder):
             spans.use(trace.get_tracer(self._scope.name, self._scope.version))
 
 

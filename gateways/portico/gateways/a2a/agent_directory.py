@@ -11,7 +11,7 @@ from portico.v1 import agent_pb2
 FRESH_SECONDS = 5.0
 
 
-class Agents:
+class AgentDirectory:
     """Finds agents by name."""
 
     def __init__(self, own: Client) -> None:

@@ -12,8 +12,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from portico.gateways.a2a.agent_directory import Agents
-from portico.gateways.a2a.bindings.agent_paths import place_of
+from portico.gateways.a2a.agent_directory import AgentDirectory
+from portico.gateways.a2a.bindings.agent_paths import agent_path_of
 from portico.gateways.a2a.bindings.grpc_binding import GrpcBinding
 from portico.gateways.a2a.bindings.http_bindings import HttpBindings
 from portico.gateways.a2a.bindings.query_parameters import check_parameters
@@ -21,16 +21,16 @@ from portico.gateways.a2a.bindings.sse_rendering import RestEnvelope, refused
 from portico.gateways.a2a.call_context import AGENT, SITE, http_caller
 from portico.gateways.a2a.cards import CARD_PATH, Cards
 from portico.gateways.a2a.errors import as_a2a
-from portico.gateways.a2a.push.address_check import Guard
+from portico.gateways.a2a.push.address_check import AddressCheck
 from portico.gateways.a2a.push.delivery import Delivery
 from portico.gateways.a2a.push.push_configs import Notifications
 from portico.gateways.a2a.registration import Registration, announce
-from portico.gateways.a2a.request_handler import Handler
+from portico.gateways.a2a.request_handler import A2aRequestHandler
 from portico.gateways.a2a.settings import A2aSettings
-from portico.gateways.http.core_connection import Core
+from portico.gateways.http.core_connection import CoreConnection
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.rate_limit_headers import EXPOSED
-from portico.gateways.http.sse_stream import Streams
+from portico.gateways.http.sse_stream import StreamRegistry
 from portico.process.server_certificate import ServerCertificate
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class A2aGateway:
         self.settings = settings
         self._registration = registration
         self._cards = Cards(settings)
-        self._streams = Streams(settings.ping_seconds)
+        self._streams = StreamRegistry(settings.ping_seconds)
         self._tasks: set[asyncio.Task[None]] = set()
         self.grpc: GrpcBinding | None = None
         self._renewing: asyncio.Task[NoReturn] | None = None
@@ -65,18 +65,18 @@ class A2aGateway:
         self._app = front
 
     def claims(self, path: str) -> bool:
-        return place_of(path) is not None
+        return agent_path_of(path) is not None
 
-    def open(self, core: Core) -> None:
+    def open(self, core: CoreConnection) -> None:
         """Starts the gRPC binding and the deliveries. Raises OSError when the gRPC address is in use."""
         settings = self.settings
-        guard = Guard(settings.push_allow)
+        guard = AddressCheck(settings.push_allow)
         own = core.client
         if settings.credential is not None:
             own = own.with_options(credential=settings.credential.get_secret_value())
-        self._agents = Agents(own)
+        self._agents = AgentDirectory(own)
         notifications = Notifications(core, guard, offered=settings.push)
-        self._handler = Handler(core, self._agents, self._cards, notifications)
+        self._handler = A2aRequestHandler(core, self._agents, self._cards, notifications)
         self._bindings = HttpBindings(self._handler, self._streams, settings.max_body_bytes)
         if settings.grpc_listen:
             certificate = _server_certificate(settings)
@@ -117,7 +117,7 @@ class A2aGateway:
             log.error("a background task of the gateway failed", exc_info=task.exception())
 
     async def _front(self, scope: Scope, receive: Receive, send: Send) -> None:
-        place = place_of(scope["path"])
+        place = agent_path_of(scope["path"])
         if scope["type"] != "http" or place is None:
             await Response(status_code=404)(scope, receive, send)
             return

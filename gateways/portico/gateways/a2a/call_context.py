@@ -15,7 +15,7 @@ from a2a.utils.errors import VersionNotSupportedError
 from starlette.requests import Request
 from starlette.types import Scope
 
-from portico.gateways.http.core_connection import CLIENT_ADDRESS, caller_metadata, passed_on
+from portico.gateways.http.core_connection import CLIENT_ADDRESS, caller_metadata, forwarded_metadata
 
 CALLER = "portico.caller"  # key in a call context's state
 AGENT = "portico.agent"  # key in an ASGI scope: the agent named by the path
@@ -103,7 +103,7 @@ class GrpcContexts(GrpcServerCallContextBuilder):
         sent = [(name.lower(), value) for name, value in _texts(context.invocation_metadata() or ())]
         given = [(name, value) for name, value in sent if name != CLIENT_ADDRESS]
         given.append((CLIENT_ADDRESS, _host(context.peer())))
-        metadata = passed_on(given)
+        metadata = forwarded_metadata(given)
         named = dict(given)
         version = version_of(named.get(VERSION_HEADER.lower(), ""))
         if version != self._version:

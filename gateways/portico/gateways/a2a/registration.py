@@ -7,10 +7,10 @@ from typing import Protocol
 from a2a.types import a2a_pb2 as a2a
 
 from portico.client import PorticoError
-from portico.gateways.a2a.agent_directory import Agents
+from portico.gateways.a2a.agent_directory import AgentDirectory
 from portico.gateways.a2a.call_context import Caller
 from portico.gateways.a2a.cards import Cards
-from portico.telemetry.log.retry_log import Rarely
+from portico.telemetry.log.retry_log import RetryLog
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +25,11 @@ class Registration(Protocol):
         ...
 
 
-async def announce(registration: Registration, agents: Agents, cards: Cards) -> None:
+async def announce(registration: Registration, agents: AgentDirectory, cards: Cards) -> None:
     """Registers all agents of the core, each under its own URL. Requires `public_url`, since there is no
     request to take the host from.
     """
-    unknown = Rarely()
+    unknown = RetryLog()
     while True:
         try:
             found = await agents.all()

@@ -12,32 +12,42 @@ from a2a.utils.errors import TaskNotCancelableError, TaskNotFoundError, Unsuppor
 from a2a.utils.task import apply_history_length, validate_history_length
 from google.protobuf.json_format import MessageToDict
 
-from portico.client import DeadlineExceeded, FailedPrecondition, MuxStream
-from portico.gateways.a2a.agent_directory import Agents
+from portico.client import DeadlineExceeded, FailedPrecondition, MultiplexedStream
+from portico.gateways.a2a.agent_directory import AgentDirectory
 from portico.gateways.a2a.call_context import Caller, caller_of
 from portico.gateways.a2a.cards import Cards
 from portico.gateways.a2a.errors import UnavailableError, streaming, unary
 from portico.gateways.a2a.push.push_configs import Notifications
 from portico.gateways.a2a.tasks.list_tasks import list_tasks
 from portico.gateways.a2a.tasks.media_types import check_modes
-from portico.gateways.a2a.tasks.start_task import Followed, client_of, follow, proceed, replay, run_of, start
+from portico.gateways.a2a.tasks.start_task import (
+    FollowedRun,
+    client_of,
+    continue_task,
+    follow,
+    replay,
+    run_of,
+    start,
+)
 from portico.gateways.a2a.tasks.task_status import ENDED, WAITING, state_of
-from portico.gateways.a2a.tasks.translator import Translator, Update, direct_answer
-from portico.gateways.http.core_connection import Core
+from portico.gateways.a2a.tasks.translator import TaskTranslator, Update, direct_answer
+from portico.gateways.http.core_connection import CoreConnection
 from portico.v1 import agent_pb2
 
 _Event: TypeAlias = a2a.Task | a2a.Message | Update
 
 
-class Handler(RequestHandler):
+class A2aRequestHandler(RequestHandler):
     """The operations that all bindings and versions call."""
 
-    def __init__(self, core: Core, agents: Agents, cards: Cards, notifications: Notifications) -> None:
+    def __init__(
+        self, core: CoreConnection, agents: AgentDirectory, cards: Cards, notifications: Notifications
+    ) -> None:
         self._core = core
         self._agents = agents
         self._cards = cards
         self._notifications = notifications
-        self._open: set[MuxStream] = set()
+        self._open: set[MultiplexedStream] = set()
         self._stopped = False
 
     def stop(self) -> None:
@@ -47,7 +57,7 @@ class Handler(RequestHandler):
             stream.close()
 
     @contextmanager
-    def _following(self, followed: Followed) -> Iterator[MuxStream]:
+    def _following(self, followed: FollowedRun) -> Iterator[MultiplexedStream]:
         self._open.add(followed.stream)
         try:
             if self._stopped:
@@ -64,14 +74,14 @@ class Handler(RequestHandler):
 
     async def opened(
         self, params: a2a.SendMessageRequest, agent: agent_pb2.Agent, caller: Caller
-    ) -> Followed:
+    ) -> FollowedRun:
         """Returns the run that a message starts or continues. Raises A2AError, PorticoError."""
         check_modes(params, agent)
         validate_history_length(params.configuration)
         push = self._notifications.wanted(params.configuration)
         if push is not None:
             await self._notifications.check(push)
-        open = proceed if params.message.task_id else start
+        open = continue_task if params.message.task_id else start
         return await open(self._core, agent, params, caller)
 
     async def announce(self, params: a2a.SendMessageRequest, task_id: str, caller: Caller) -> None:
@@ -120,7 +130,7 @@ class Handler(RequestHandler):
             yield event
 
     async def _events(
-        self, followed: Followed, params: a2a.SendMessageRequest | None, caller: Caller
+        self, followed: FollowedRun, params: a2a.SendMessageRequest | None, caller: Caller
     ) -> AsyncGenerator[_Event, None]:
         """Yields the task in its current state, then its updates."""
         translator = followed.translator
@@ -252,7 +262,7 @@ class Handler(RequestHandler):
         return card
 
 
-def _direct(agent: agent_pb2.Agent, translator: Translator) -> bool:
+def _direct(agent: agent_pb2.Agent, translator: TaskTranslator) -> bool:
     """Returns whether the answer is a message instead of a task: the agent answers directly, and needed no
     input.
     """
@@ -261,7 +271,7 @@ def _direct(agent: agent_pb2.Agent, translator: Translator) -> bool:
     )
 
 
-def _snapshot(translator: Translator, params: a2a.SendMessageRequest | None) -> a2a.Task:
+def _snapshot(translator: TaskTranslator, params: a2a.SendMessageRequest | None) -> a2a.Task:
     task = translator.task()
     if translator.state not in WAITING:
         translator.forget()

@@ -26,7 +26,7 @@ _UNREADABLE = "unreadable"  # replaces a credential that gRPC can't carry, so th
 
 
 @dataclass(frozen=True, slots=True)
-class Core:
+class CoreConnection:
     """The connections of one gateway process to the core."""
 
     client: Client
@@ -48,10 +48,10 @@ def core_credentials(settings: HttpSettings) -> grpc.ChannelCredentials | None:
 def caller_metadata(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Returns the caller's credential, trace context and request id, as metadata for calls to the core."""
     found = [(name.decode(), value.decode("latin-1")) for name, value in headers if name in _PASSED_ON]
-    return passed_on(found) if found else {}
+    return forwarded_metadata(found) if found else {}
 
 
-def passed_on(given: Iterable[tuple[str, str]]) -> dict[str, str]:
+def forwarded_metadata(given: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Selects the headers, or the metadata of a call, that are forwarded to the core.
 
     A trace header or a request id that gRPC can't carry is left out. A credential is never left out, since
@@ -76,7 +76,7 @@ def idempotency_key(headers: Iterable[tuple[bytes, bytes]]) -> str:
     return next((value.decode("latin-1") for name, value in headers if name == b"idempotency-key"), "")
 
 
-def core_of(request: Request) -> Core:
+def core_connection_of(request: Request) -> CoreConnection:
     """Returns the application's core; a FastAPI dependency."""
-    core: Core = request.app.state.core
+    core: CoreConnection = request.app.state.core
     return core

@@ -10,7 +10,7 @@ from portico.client import Client
 from portico.gateways.http.core_connection import core_credentials
 from portico.gateways.http.settings import HttpSettings
 from portico.process.certificate_metrics import Expiries
-from portico.process.file_reload import Watched
+from portico.process.file_reload import ReloadedFiles
 
 
 @asynccontextmanager
@@ -18,7 +18,7 @@ async def renewed_tls(client: Client, settings: HttpSettings, expiries: Expiries
     """Reloads the client's TLS files when they change, while the context is open. Does nothing without files.
     Raises ValueError for an unusable file.
     """
-    watched = await asyncio.to_thread(Watched, settings.core_ca, settings.core_cert, settings.core_key)
+    watched = await asyncio.to_thread(ReloadedFiles, settings.core_ca, settings.core_cert, settings.core_key)
     if not watched.files:
         yield
         return

@@ -18,7 +18,7 @@ Render: TypeAlias = Callable[[Sequence[RateLimit]], Headers]
 EXPOSED = ("ratelimit", "ratelimit-policy", "retry-after")  # readable by pages of other origins
 
 
-def standard(limits: Sequence[RateLimit]) -> Headers:
+def standard_headers(limits: Sequence[RateLimit]) -> Headers:
     """Returns the limits and the remaining calls as headers; seconds are rounded up."""
     policies = (f'"{one.name}";q={one.limit};w={one.window_seconds}' for one in limits)
     left = (
@@ -33,7 +33,7 @@ def standard(limits: Sequence[RateLimit]) -> Headers:
     ]
 
 
-def tell_rates(scope: Scope, render: Render = standard) -> None:
+def add_rate_limit_headers(scope: Scope, render: Render = standard_headers) -> None:
     """Adds the limits that the core reports, before the answer begins, to the head of the answer."""
     if (head := head_of(scope)) is not None:
         observe(partial(_add, head, render))

@@ -26,7 +26,7 @@ _LABELS = ("http.request.method", "portico.gateway", "http.response.status_code"
 _NOBODY = 499  # the caller disconnected before the answer
 
 
-class Requests:
+class RequestTelemetry:
     """Records the requests of one process."""
 
     def __init__(self, gateways: Iterable[str]) -> None:

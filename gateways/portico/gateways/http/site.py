@@ -9,13 +9,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from portico.client import Client, Multiplexer
-from portico.gateways.http.core_connection import CLIENT_ADDRESS, Core, core_credentials
+from portico.gateways.http.core_connection import CLIENT_ADDRESS, CoreConnection, core_credentials
 from portico.gateways.http.core_tls import renewed_tls
 from portico.gateways.http.errors import BadRequest
-from portico.gateways.http.rate_limit_headers import tell_rates
-from portico.gateways.http.request.origin_check import CoreAuth, PageGuard, Refusal
+from portico.gateways.http.rate_limit_headers import add_rate_limit_headers
+from portico.gateways.http.request.origin_check import CoreAuthState, OriginCheck, Refusal
 from portico.gateways.http.request.query_parameters import check_query
-from portico.gateways.http.request_telemetry import PORTS, Requests, enter_request
+from portico.gateways.http.request_telemetry import PORTS, RequestTelemetry, enter_request
 from portico.gateways.http.settings import HttpSettings
 from portico.process.certificate_metrics import Expiries
 from portico.telemetry.metrics import prometheus
@@ -39,7 +39,7 @@ class Gateway(Protocol):
         """Returns whether this gateway serves the path."""
         ...
 
-    def open(self, core: Core) -> None:
+    def open(self, core: CoreConnection) -> None:
         """Sets the connection to the core. Called once, on the event loop, before any request."""
         ...
 
@@ -50,7 +50,7 @@ class Gateway(Protocol):
         ...
 
 
-class Site:
+class GatewaySite:
     """An ASGI application that routes each request to the first gateway that claims its path, or to the last
     one.
     """
@@ -74,10 +74,10 @@ class Site:
         self.gateways = tuple(gateways)
         self.settings = settings
         self.other_hosts = tuple(other_hosts)
-        self._auth = CoreAuth()
+        self._auth = CoreAuthState()
         self._opened = False
-        self._guard = PageGuard(settings, listening, self._auth)
-        self._guarded = [(one, PageGuard(one.settings, listening, self._auth)) for one in self.gateways]
+        self._guard = OriginCheck(settings, listening, self._auth)
+        self._guarded = [(one, OriginCheck(one.settings, listening, self._auth)) for one in self.gateways]
 
     @property
     def measured(self) -> bool:
@@ -94,8 +94,8 @@ class Site:
             await (refusal or _metrics)(scope, receive, send)
             return
         enter_request(scope["headers"])
-        _tell_address(scope)
-        tell_rates(scope)
+        _forward_client_address(scope)
+        add_rate_limit_headers(scope)
         gateway, guard = next((one for one in self._guarded[:-1] if one[0].claims(path)), self._guarded[-1])
         # A signed path is itself the credential, and pages of sandboxes have an opaque origin.
         refusal = await guard.refusal(scope, any_origin=path.startswith(PORTS))
@@ -117,7 +117,7 @@ class Site:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        self._requests = Requests(gateway.name for gateway in self.gateways)
+        self._requests = RequestTelemetry(gateway.name for gateway in self.gateways)
         watch = LoopWatch()
         watch.start()
         try:
@@ -137,7 +137,7 @@ class Site:
         ):
             self._auth.open(client)
             for gateway in self.gateways:
-                gateway.open(Core(client, streams))
+                gateway.open(CoreConnection(client, streams))
             self._opened = True
             await send({"type": "lifespan.startup.complete"})
             await receive()
@@ -152,7 +152,7 @@ def _wrong_query(scope: Scope) -> Refusal | None:
     return None
 
 
-def _tell_address(scope: Scope) -> None:
+def _forward_client_address(scope: Scope) -> None:
     """Sets the header with the caller's address for the core, and drops one that the caller sent."""
     headers = [header for header in scope["headers"] if header[0] != _CLIENT_ADDRESS]
     if client := scope.get("client"):

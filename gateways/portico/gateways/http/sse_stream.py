@@ -11,7 +11,7 @@ from typing import Protocol
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from portico.client import MuxStream, PorticoError, Unavailable
+from portico.client import MultiplexedStream, PorticoError, Unavailable
 from portico.gateways.http.request.body import Disconnected, wait_disconnect
 from portico.gateways.http.server.batched_protocol import chunks_of
 from portico.v1 import events_pb2, query_pb2
@@ -25,7 +25,7 @@ HEADERS = [
 PING = b": ping\n\n"
 # Most answers have begun by then and never need a task that watches for a disconnect.
 UNWATCHED_SECONDS = 0.1
-TERMINAL = frozenset(
+TERMINAL_STATUSES = frozenset(
     (
         events_pb2.RUN_STATUS_COMPLETED,
         events_pb2.RUN_STATUS_CANCELED,
@@ -34,11 +34,11 @@ TERMINAL = frozenset(
         events_pb2.RUN_STATUS_INCOMPLETE,
     )
 )
-_LAST = TERMINAL | {events_pb2.RUN_STATUS_INPUT_REQUIRED}
+_LAST = TERMINAL_STATUSES | {events_pb2.RUN_STATUS_INPUT_REQUIRED}
 Frames = list[query_pb2.StreamFrame]
 
 
-class Rendering(Protocol):
+class StreamRendering(Protocol):
     """Formats one stream for a protocol. It may keep state from one frame to the next."""
 
     def headers(self, run_id: str, frames: Frames | tuple[()]) -> list[tuple[bytes, bytes]]:
@@ -64,10 +64,10 @@ class Rendering(Protocol):
         ...
 
 
-class Reading:
+class StreamReader:
     """A stream read for one request, until it ends, the reader disconnects, or this process stops."""
 
-    def __init__(self, stream: MuxStream, receive: Receive) -> None:
+    def __init__(self, stream: MultiplexedStream, receive: Receive) -> None:
         self._stream = stream
         self._receive = receive
         self._watching: asyncio.Task[None] | None = None
@@ -99,10 +99,10 @@ class Reading:
         self._stream.close()
 
 
-class WholeRun(Reading):
+class WholeRunReader(StreamReader):
     """Answers a request with one body for the whole run."""
 
-    async def run(self, collect: "Collect") -> None:
+    async def run(self, collect: "CollectRun") -> None:
         """Passes the frames to `collect` until it returns true, or the log ends or pauses.
 
         Raises PorticoError, Disconnected.
@@ -120,20 +120,26 @@ class WholeRun(Reading):
         if self._left:
             raise Disconnected
         if self._stopping:
-            raise stops()
+            raise is_stopping_error()
 
 
-class Collect(Protocol):
+class CollectRun(Protocol):
     """Receives frames in order; returns true when it needs no more."""
 
     def __call__(self, frames: Frames, /) -> bool | None: ...
 
 
-class SseStream(Reading):
+class SseStream(StreamReader):
     """Answers a request with a stream."""
 
     def __init__(
-        self, stream: MuxStream, rendering: Rendering, scope: Scope, receive: Receive, send: Send, ping: float
+        self,
+        stream: MultiplexedStream,
+        rendering: StreamRendering,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        ping: float,
     ) -> None:
         super().__init__(stream, receive)
         self._rendering = rendering
@@ -185,7 +191,7 @@ class SseStream(Reading):
         if self._left:
             return
         if self._stopping and not self._started:
-            raise stops()
+            raise is_stopping_error()
         if not self._started:
             await self._begin(())
         await self._body(self._rendering.ended(stopping=self._stopping), more=False)
@@ -238,16 +244,21 @@ class SseStream(Reading):
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-class Streams:
+class StreamRegistry:
     """The streams that this process reads for its callers; all end when the process stops."""
 
     def __init__(self, ping_seconds: float) -> None:
         self.ping_seconds = ping_seconds
-        self._open: set[Reading] = set()
+        self._open: set[StreamReader] = set()
         self._stopped = False
 
     async def send(
-        self, stream: MuxStream, rendering: Rendering, scope: Scope, receive: Receive, send: Send
+        self,
+        stream: MultiplexedStream,
+        rendering: StreamRendering,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
         """Answers a request with the stream's events, and closes the stream."""
         reading = SseStream(stream, rendering, scope, receive, send, self.ping_seconds)
@@ -257,9 +268,9 @@ class Streams:
         finally:
             self._leave(reading)
 
-    async def whole(self, stream: MuxStream, receive: Receive, collect: Collect) -> None:
+    async def whole(self, stream: MultiplexedStream, receive: Receive, collect: CollectRun) -> None:
         """Follows the stream to its end, and closes it. Raises PorticoError, Disconnected."""
-        reading = WholeRun(stream, receive)
+        reading = WholeRunReader(stream, receive)
         self._enter(reading)
         try:
             await reading.run(collect)
@@ -272,12 +283,12 @@ class Streams:
         for reading in tuple(self._open):
             reading.stop()
 
-    def _enter(self, reading: Reading) -> None:
+    def _enter(self, reading: StreamReader) -> None:
         self._open.add(reading)
         if self._stopped:
             reading.stop()
 
-    def _leave(self, reading: Reading) -> None:
+    def _leave(self, reading: StreamReader) -> None:
         self._open.discard(reading)
         reading.release()
 
@@ -299,7 +310,7 @@ def first_response(frames: Frames | tuple[()]) -> events_pb2.Response | None:
     return None
 
 
-def stops() -> Unavailable:
+def is_stopping_error() -> Unavailable:
     """Returns the error for streams that end because this process stops."""
     return Unavailable("this gateway is stopping; use another one", reason="DRAINING")
 

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from portico.client import PermissionDenied, PorticoError, Unauthenticated
-from portico.gateways.http.core_connection import Core, caller_metadata
+from portico.gateways.http.core_connection import CoreConnection, caller_metadata
 from portico.gateways.http.errors import CHALLENGE, BadRequest
 from portico.gateways.http.request.query_parameters import check_query
 from portico.gateways.mcp.settings import PATH, McpSettings
@@ -31,7 +31,7 @@ class McpGateway:
 
     def __init__(self, settings: McpSettings) -> None:
         self.settings = settings
-        self._core: Core | None = None
+        self._core: CoreConnection | None = None
         server = MCPServer(
             "portico",
             title="Portico sandboxes",
@@ -56,7 +56,7 @@ class McpGateway:
     def claims(self, path: str) -> bool:
         return path == PATH
 
-    def open(self, core: Core) -> None:
+    def open(self, core: CoreConnection) -> None:
         self._core = core
         self._running = asyncio.create_task(self._run(), name="mcp")
 
@@ -88,7 +88,7 @@ class McpGateway:
     def stop(self) -> None:
         self._stopping.set()
 
-    def _opened(self) -> Core:
+    def _opened(self) -> CoreConnection:
         assert self._core is not None
         return self._core
 

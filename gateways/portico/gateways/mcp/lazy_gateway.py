@@ -9,7 +9,7 @@ from importlib import import_module, metadata
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from portico.gateways.http.core_connection import Core
+from portico.gateways.http.core_connection import CoreConnection
 from portico.gateways.http.site import Gateway
 from portico.gateways.mcp.settings import PATH, McpSettings
 
@@ -20,7 +20,7 @@ class McpMissing(Exception):
     """The environment has no usable version of the MCP SDK; the message says how to install it."""
 
 
-class LateMcpGateway:
+class LazyMcpGateway:
     """The MCP gateway, loaded on the first request."""
 
     name = "mcp"
@@ -30,13 +30,13 @@ class LateMcpGateway:
         check_sdk()
         self.settings = settings
         self._making: asyncio.Task[Gateway] | None = None
-        self._core: Core | None = None
+        self._core: CoreConnection | None = None
         self._stopped = False
 
     def claims(self, path: str) -> bool:
         return path == PATH
 
-    def open(self, core: Core) -> None:
+    def open(self, core: CoreConnection) -> None:
         self._core = core
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

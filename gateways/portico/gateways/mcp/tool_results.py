@@ -13,7 +13,7 @@ IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 _MARK = "\n[…]\n"
 
 
-class Made(BaseModel):
+class CreatedSandbox(BaseModel):
     """A sandbox."""
 
     sandbox_id: str

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from portico.client import Client, FailedPrecondition, PorticoError
 from portico.client.convert import to_duration
-from portico.gateways.http.core_connection import Core, caller_metadata
+from portico.gateways.http.core_connection import CoreConnection, caller_metadata
 from portico.gateways.mcp import tool_results
 from portico.gateways.mcp.settings import McpSettings
 from portico.v1 import sandbox_pb2 as pb
@@ -37,7 +37,7 @@ _ENDS = ToolAnnotations(
 class Tools:
     """The tools of one gateway process."""
 
-    def __init__(self, core: Callable[[], Core], settings: McpSettings) -> None:
+    def __init__(self, core: Callable[[], CoreConnection], settings: McpSettings) -> None:
         self._core = core
         self._settings = settings
 
@@ -70,7 +70,7 @@ class Tools:
         idempotency_key: Annotated[
             str, Field(description="Calls with the same key return the same sandbox.")
         ] = "",
-    ) -> tool_results.Made:
+    ) -> tool_results.CreatedSandbox:
         """Create an isolated sandbox with Python, a shell and files."""
         client, user, _ = await self._caller(ctx)
         spec = pb.SandboxSpec(
@@ -84,7 +84,7 @@ class Tools:
             )
         except PorticoError as error:
             raise _tool_error(error) from None
-        return tool_results.Made(sandbox_id=made.sandbox_id, type=made.spec.type, tier=made.tier)
+        return tool_results.CreatedSandbox(sandbox_id=made.sandbox_id, type=made.spec.type, tier=made.tier)
 
     async def sandbox_run_code(
         self,
@@ -215,7 +215,7 @@ class Tools:
         self,
         source: Annotated[str, Field(description="The id of a sandbox or a snapshot.")],
         ctx: Context,
-    ) -> tool_results.Made:
+    ) -> tool_results.CreatedSandbox:
         """Create a sandbox with the files of another sandbox or of a snapshot."""
         client, user, _ = await self._caller(ctx)
         try:
@@ -229,7 +229,7 @@ class Tools:
                 made = await client.sandboxes.fork(sandbox_id=source)
         except PorticoError as error:
             raise _tool_error(error) from None
-        return tool_results.Made(sandbox_id=made.sandbox_id, type=made.spec.type, tier=made.tier)
+        return tool_results.CreatedSandbox(sandbox_id=made.sandbox_id, type=made.spec.type, tier=made.tier)
 
     async def sandbox_kill(self, ctx: Context, sandbox_id: SandboxId = "") -> tool_results.Ended:
         """End a sandbox and delete everything in it."""

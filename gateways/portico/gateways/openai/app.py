@@ -12,23 +12,23 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from portico.client import PorticoError
 from portico.gateways.http import rate_limit_headers
-from portico.gateways.http.core_connection import Core
+from portico.gateways.http.core_connection import CoreConnection
 from portico.gateways.http.errors import BadRequest
-from portico.gateways.http.rate_limit_headers import tell_rates
+from portico.gateways.http.rate_limit_headers import add_rate_limit_headers
 from portico.gateways.http.request.allowed_methods import allowed
 from portico.gateways.http.request.body import Disconnected
 from portico.gateways.http.request.query_parameters import check_query
 from portico.gateways.http.request.route_parameters import RouteParameters
 from portico.gateways.http.request_telemetry import NOT_ITS_OWN, ROUTE
-from portico.gateways.http.server.error_barrier import guarded
-from portico.gateways.http.sse_stream import Streams
+from portico.gateways.http.server.error_barrier import with_error_barrier
+from portico.gateways.http.sse_stream import StreamRegistry
 from portico.gateways.openai import models
 from portico.gateways.openai.chat import endpoint as chat
 from portico.gateways.openai.chat.endpoint import Chat
 from portico.gateways.openai.errors import (
     OpenAiError,
-    as_told,
     error_response,
+    error_text,
     from_bad_request,
     from_defect,
     from_status,
@@ -38,12 +38,12 @@ from portico.gateways.openai.models import Agents
 from portico.gateways.openai.openapi_errors import ErrorAnswer
 from portico.gateways.openai.rate_headers import EXPOSED, rate_headers
 from portico.gateways.openai.responses import create_endpoint
-from portico.gateways.openai.responses.create_endpoint import Create
+from portico.gateways.openai.responses.create_endpoint import CreateResponse
 from portico.gateways.openai.responses.openapi_schemas import ResponseObject
-from portico.gateways.openai.responses.run_opener import Opener
+from portico.gateways.openai.responses.run_opener import RunOpener
 from portico.gateways.openai.responses.stored import conversation_routes, token_counting
 from portico.gateways.openai.responses.stored import response_routes as responses
-from portico.gateways.openai.responses.websocket.endpoint import Sockets
+from portico.gateways.openai.responses.websocket.endpoint import WebSocketEndpoint
 from portico.gateways.openai.settings import OpenAiSettings
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def create_app(settings: OpenAiSettings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.streams = Streams(settings.ping_seconds)
+    app.state.streams = StreamRegistry(settings.ping_seconds)
     app.state.max_body_bytes = settings.max_body_bytes
     for prefix in PREFIXES:
         # Routes with a fixed path must precede routes whose path takes any id.
@@ -104,18 +104,18 @@ class OpenAiGateway:
     def claims(self, path: str) -> bool:
         return path.startswith(tuple(f"{prefix}/" for prefix in PREFIXES)) or path in PREFIXES
 
-    def open(self, core: Core) -> None:
+    def open(self, core: CoreConnection) -> None:
         state = self._app.state
         limit = self.settings.max_body_bytes
         state.core = core
         state.agents = Agents(core)
-        state.opener = Opener(core, state.agents)
+        state.opener = RunOpener(core, state.agents)
         state.chat = Chat(core, state.streams, state.agents, limit)
-        state.create = Create(core, state.streams, state.opener, limit)
-        state.sockets = Sockets(core, state.opener, self.settings)
+        state.create = CreateResponse(core, state.streams, state.opener, limit)
+        state.sockets = WebSocketEndpoint(core, state.opener, self.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        tell_rates(scope, rate_headers)
+        add_rate_limit_headers(scope, rate_headers)
         await self._front(scope, receive, send)
 
     def stop(self) -> None:
@@ -128,7 +128,7 @@ class OpenAiGateway:
 def _handle_errors(app: FastAPI) -> None:
     async def told(request: Request, error: Exception) -> Response:
         id = request_id(request.scope["headers"])
-        return error_response(as_told(error, log, id), id)
+        return error_response(error_text(error, log, id), id)
 
     async def wrong_shape(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -205,7 +205,9 @@ class Front:
             return
         hot = state.create if path in self._responses else state.chat if path in self._chat else None
         if hot is None:
-            await guarded(self._app, scope, receive, send, lambda: error_response(from_defect(log)))
+            await with_error_barrier(
+                self._app, scope, receive, send, lambda: error_response(from_defect(log))
+            )
         elif scope["method"] == "POST":
             scope[ROUTE] = path
             await hot(scope, receive, send)

@@ -5,15 +5,15 @@ import logging
 from collections.abc import Mapping
 
 from portico.client import PorticoError
-from portico.gateways.http.core_connection import Core
+from portico.gateways.http.core_connection import CoreConnection
 
 log = logging.getLogger(__name__)
 
 
-class Stranded:
+class UnreachableRunCanceller:
     """Cancels such runs in the background, after the answer with their input request. Owns the tasks."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: CoreConnection) -> None:
         self._core = core
         self._cancelling: set[asyncio.Task[None]] = set()
 

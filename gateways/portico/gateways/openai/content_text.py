@@ -37,11 +37,11 @@ def content_data(content: pb.Content) -> dict[str, Any]:
     if not isinstance(value, dict):
         return {}
     for name in deep_members(value, content.data_json):
-        value[name] = as_text(value[name])
+        value[name] = content_as_text(value[name])
     return value
 
 
-def as_text(value: Any) -> str:
+def content_as_text(value: Any) -> str:
     """Converts a value of a call's data to a string."""
     if isinstance(value, str):
         return value

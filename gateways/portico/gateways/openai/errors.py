@@ -173,7 +173,7 @@ def from_defect(log: Logger, request_id: str = "") -> OpenAiError:
     return OpenAiError(message, status=500, code="server_error", headers=headers)
 
 
-def as_told(error: Exception, log: Logger, request_id: str = "") -> OpenAiError:
+def error_text(error: Exception, log: Logger, request_id: str = "") -> OpenAiError:
     """Converts the exception that is being handled to an error for the caller; logs unexpected ones."""
     match error:
         case OpenAiError():

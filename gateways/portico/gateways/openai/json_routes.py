@@ -10,13 +10,13 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.responses import Response
 
 from portico.client import Client
-from portico.gateways.http.core_connection import Core, caller_metadata, core_of
+from portico.gateways.http.core_connection import CoreConnection, caller_metadata, core_connection_of
 from portico.gateways.http.request.body import read_json_body
 from portico.gateways.openai.errors import OpenAiError, request_id
 from portico.gateways.openai.json_depth import load
 from portico.gateways.openai.responses.stream.event_writer import dumps
 
-CoreDep = Annotated[Core, Depends(core_of)]
+CoreDep = Annotated[CoreConnection, Depends(core_connection_of)]
 Limit = Annotated[int, Query(ge=1, le=100)]
 Order = Literal["asc", "desc"]
 After = Annotated[str, Query(description="The id of the last item of the previous page.")]
@@ -41,7 +41,7 @@ def metadata_of(request: Request) -> dict[str, str]:
     return metadata
 
 
-def client_of(request: Request, core: Core) -> Client:
+def client_of(request: Request, core: CoreConnection) -> Client:
     """Returns a client that makes calls with the caller's credential and a request id."""
     return core.client.with_options(metadata=metadata_of(request))
 

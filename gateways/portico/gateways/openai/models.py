@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from portico.client import Client, NotFound
-from portico.gateways.http.core_connection import Core, core_of
+from portico.gateways.http.core_connection import CoreConnection, core_connection_of
 from portico.gateways.openai.errors import OpenAiError, request_id
 from portico.gateways.openai.openapi_errors import errors
 from portico.v1 import agent_pb2
@@ -24,7 +24,7 @@ CREATED = 1767225600
 _LISTED = 20  # the most names in an error message
 _FRESH_SECONDS = 5.0
 
-CoreDep = Annotated[Core, Depends(core_of)]
+CoreDep = Annotated[CoreConnection, Depends(core_connection_of)]
 
 
 class Model(BaseModel):
@@ -46,7 +46,7 @@ class ModelList(BaseModel):
 class Agents:
     """Caches the names of the core's agents for a few seconds."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: CoreConnection) -> None:
         self._core = core
         self._names: frozenset[str] = frozenset()
         self._asked_at = float("-inf")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from portico.client.rate_limits import RateLimit
-from portico.gateways.http.rate_limit_headers import Headers, standard
+from portico.gateways.http.rate_limit_headers import Headers, standard_headers
 
 _PREFIX = "x-ratelimit"
 EXPOSED = tuple(f"{_PREFIX}-{what}-requests" for what in ("limit", "remaining", "reset"))
@@ -11,7 +11,7 @@ EXPOSED = tuple(f"{_PREFIX}-{what}-requests" for what in ("limit", "remaining", 
 
 def rate_headers(limits: Sequence[RateLimit]) -> Headers:
     """Returns the headers. OpenAI's headers report a single limit: the one with the fewest calls left."""
-    headers = standard(limits)
+    headers = standard_headers(limits)
     if limits:
         first = min(limits, key=lambda one: one.remaining)
         values = (str(first.limit), str(first.remaining), duration(_until_full(first)))

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from portico.client import PorticoError
-from portico.gateways.http.core_connection import Core
+from portico.gateways.http.core_connection import CoreConnection
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.rate_limit_headers import EXPOSED
 from portico.gateways.http.request.allowed_methods import allowed
@@ -22,16 +22,16 @@ from portico.gateways.http.request.body import Disconnected
 from portico.gateways.http.request.query_parameters import check_query
 from portico.gateways.http.request.route_parameters import RouteParameters
 from portico.gateways.http.request_telemetry import NOT_ITS_OWN, PORTS, ROUTE
-from portico.gateways.http.server.error_barrier import guarded
-from portico.gateways.http.sse_stream import Streams
+from portico.gateways.http.server.error_barrier import with_error_barrier
+from portico.gateways.http.sse_stream import StreamRegistry
 from portico.gateways.sse.errors import error_response, from_bad_request, from_core, from_defect, from_status
 from portico.gateways.sse.json_routes import CoreDep, answer, errors, field_path
 from portico.gateways.sse.ports.header_filter import PortHeaders
-from portico.gateways.sse.ports.port_proxy import Ports
+from portico.gateways.sse.ports.port_proxy import PortProxy
 from portico.gateways.sse.ports.proxy_limits import PortLimits
-from portico.gateways.sse.process_endpoint import Process, openapi
+from portico.gateways.sse.process_endpoint import ProcessEndpoint, openapi
 from portico.gateways.sse.routes import agents, memories, runs, sessions, states, users
-from portico.gateways.sse.routes.agent_endpoints import Endpoints
+from portico.gateways.sse.routes.agent_endpoints import AgentEndpoints
 from portico.gateways.sse.run_schemas import Health, Liveness, Readiness, ServiceInfo
 from portico.gateways.sse.sandbox import file_routes, sandbox_routes, snapshot_routes, terminals
 from portico.gateways.sse.settings import SseSettings
@@ -55,7 +55,7 @@ def create_app(settings: SseSettings) -> FastAPI:
         # behind proxies.
         redirect_slashes=False,
     )
-    app.state.streams = Streams(settings.ping_seconds)
+    app.state.streams = StreamRegistry(settings.ping_seconds)
     app.state.max_body_bytes = settings.max_body_bytes
     app.include_router(_service(settings))
     app.include_router(runs.task_routes(settings.process_path))
@@ -107,12 +107,12 @@ class SseGateway:
     def claims(self, path: str) -> bool:
         return True  # any path may be an agent's own endpoint
 
-    def open(self, core: Core) -> None:
+    def open(self, core: CoreConnection) -> None:
         state = self._app.state
         state.core = core
-        state.process = Process(core, state.streams, self._max_body_bytes)
-        state.endpoints = Endpoints(core, self._max_body_bytes)
-        self._ports = Ports(core, self._port_limits)
+        state.process = ProcessEndpoint(core, state.streams, self._max_body_bytes)
+        state.endpoints = AgentEndpoints(core, self._max_body_bytes)
+        self._ports = PortProxy(core, self._port_limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"].startswith(PORTS):
@@ -165,7 +165,7 @@ def _service(settings: SseSettings) -> APIRouter:
     return routes
 
 
-async def _healthy(core: Core) -> bool:
+async def _healthy(core: CoreConnection) -> bool:
     # Probes have short timeouts of their own, a few seconds.
     try:
         return await core.client.with_options(timeout=HEALTH_SECONDS).healthy()
@@ -198,7 +198,7 @@ def _handle_errors(app: FastAPI) -> None:
     async def unrouted(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 404:
-            endpoints: Endpoints = request.app.state.endpoints
+            endpoints: AgentEndpoints = request.app.state.endpoints
             try:
                 return await endpoints.call(request)
             except BadRequest as bad:
@@ -270,12 +270,12 @@ class Front:
         if scope["path"] == self._process_path:
             scope[ROUTE] = self._process_path
             if scope["method"] == "POST":
-                process: Process = self._app.state.process
+                process: ProcessEndpoint = self._app.state.process
                 await process(scope, receive, send)
                 return
             await from_status(405, {"allow": "POST"})(scope, receive, send)
             return
-        await guarded(self._app, scope, receive, send, lambda: from_defect(log))
+        await with_error_barrier(self._app, scope, receive, send, lambda: from_defect(log))
 
     def _refusal(self, scope: Scope) -> Response | None:
         try:

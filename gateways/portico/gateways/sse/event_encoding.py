@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from portico.gateways.http.request.budget_json import budget_json, used_json
-from portico.gateways.http.sse_stream import TERMINAL
+from portico.gateways.http.sse_stream import TERMINAL_STATUSES
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 
@@ -95,7 +95,7 @@ def response_json(response: pb.Response, sequence_number: int | None = None) -> 
     """Returns the JSON of a run's response. The fields from `attempt` on are omitted when they have no
     value.
     """
-    ended = response.status in TERMINAL
+    ended = response.status in TERMINAL_STATUSES
     value: dict[str, Any] = {
         "sequence_number": sequence_number,
         "object": "response",

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from portico.client import JsonText
-from portico.gateways.http.core_connection import Core, core_of
+from portico.gateways.http.core_connection import CoreConnection, core_connection_of
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.request.body import read_json_body
 from portico.gateways.http.request.body_fields import dump, load
@@ -44,7 +44,7 @@ async def _given(request: Request) -> dict[str, Any]:
     return load(await read_json_body(request.scope, request.receive, limit))
 
 
-CoreDep = Annotated[Core, Depends(core_of)]
+CoreDep = Annotated[CoreConnection, Depends(core_connection_of)]
 Given = Annotated[dict[str, Any], Depends(_given)]
 PageSize = Annotated[int, Query(ge=0, le=200, description="The most items; 0 means 50.")]
 PageToken = Annotated[str, Query(description="next_page_token of the previous page.")]

@@ -7,11 +7,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from portico.client import PorticoError
-from portico.gateways.http.core_connection import Core, caller_metadata
+from portico.gateways.http.core_connection import CoreConnection, caller_metadata
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.request.body import Disconnected, read_json_body
 from portico.gateways.http.request.body_fields import load
-from portico.gateways.http.sse_stream import Streams, id_headers
+from portico.gateways.http.sse_stream import StreamRegistry, id_headers
 from portico.gateways.sse.errors import from_bad_request, from_core, from_defect
 from portico.gateways.sse.event_encoding import dumps
 from portico.gateways.sse.json_routes import ERROR_TEXTS
@@ -21,10 +21,10 @@ from portico.gateways.sse.sse_rendering import AgentEvents, LastResponse
 log = logging.getLogger(__name__)
 
 
-class Process:
+class ProcessEndpoint:
     """The ASGI application of POST /process."""
 
-    def __init__(self, core: Core, streams: Streams, max_body_bytes: int) -> None:
+    def __init__(self, core: CoreConnection, streams: StreamRegistry, max_body_bytes: int) -> None:
         self._core = core
         self._streams = streams
         self._max_body_bytes = max_body_bytes

@@ -9,7 +9,7 @@ from typing import Any
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.request import body_fields
 from portico.gateways.http.request.budget_json import read_budget
-from portico.gateways.http.request.tool_definitions import declared
+from portico.gateways.http.request.tool_definitions import read_tool
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 
@@ -52,12 +52,12 @@ def query_request(value: dict[str, Any]) -> query_pb2.QueryRequest:
     extra = {name: item for name, item in value.items() if name not in _KNOWN}
     if extra:
         request.extra_json = body_fields.dump(extra, next(iter(extra)))
-    query.background = body_fields.flag(value, "background")
+    query.background = body_fields.read_bool(value, "background")
     query.idempotency_key = body_fields.text(value, "idempotency_key")
     query.previous_run_id = body_fields.text(value, "previous_run_id")
-    query.fork_session = body_fields.flag(value, "fork_session")
+    query.fork_session = body_fields.read_bool(value, "fork_session")
     query.before_message_id = body_fields.text(value, "before_message_id")
-    query.ephemeral = body_fields.flag(value, "ephemeral")
+    query.ephemeral = body_fields.read_bool(value, "ephemeral")
     query.parent_run_id = body_fields.text(value, "parent_run_id")
     if (budget := value.get("budget")) is not None:
         read_budget(budget, "budget", query.budget)
@@ -155,7 +155,8 @@ def _content(value: Any, content: pb.Content, field: str) -> None:
         case other:
             known = "text, data, image, audio, file, refusal, video"
             raise BadRequest(
-                f"{field}.type: must be one of {known}, not {body_fields.show(other)}", field=f"{field}.type"
+                f"{field}.type: must be one of {known}, not {body_fields.quote_value(other)}",
+                field=f"{field}.type",
             )
 
 
@@ -190,4 +191,4 @@ def _tools(value: Any, request: query_pb2.AgentRequest) -> None:
         function = item.get("function") if isinstance(item.get("function"), dict) else item
         assert isinstance(function, dict)
         name, kind = body_fields.required(function, "name", field), body_fields.text(item, "type", field)
-        request.tools.append(declared(function, item, name, kind, field))
+        request.tools.append(read_tool(function, item, name, kind, field))

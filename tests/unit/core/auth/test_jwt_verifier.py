@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from portico.core.auth import jwks, jwt_verifier
 from portico.core.auth.jwt_verifier import Issuer, Tokens
 from portico.core.errors import IssuerUnavailable, Unauthenticated
-from portico.model.identity import principal
+from portico.model.identity import make_principal
 
 
 class ScriptedIssuer:
@@ -84,7 +84,7 @@ async def test_a_token_says_who_it_is_and_is_remembered(issuer: ScriptedIssuer, 
     token = issuer.token(tenant="acme", scope="openid portico:read portico:nonsense")
     assert checking.remembered(token) is None
     found = await checking.check(token)
-    assert found == principal("acme", "ada", frozenset(("read",)))
+    assert found == make_principal("acme", "ada", frozenset(("read",)))
     assert checking.remembered(token) == found
     assert (await checking.check(issuer.token(scope=["portico:act-as"]))).allowed == {"act-as", "use", "read"}
     assert (await checking.check(issuer.token(scope=7))).allowed == {"use", "read"}

@@ -10,7 +10,7 @@ from portico.agent import AgentApp, Context, Message, Role, TextContent
 from portico.core.errors import InvalidArgument
 from portico.core.execution.execution import Execution
 from portico.core.stores.ports.stores import Stores
-from portico.frameworks.common.history import earlier
+from portico.frameworks.common.history import earlier_messages
 
 Engines = Callable[..., Any]
 NAN = float("nan")
@@ -135,7 +135,7 @@ async def test_frameworks_look_back_within_the_limits(engine_of: Engines) -> Non
     async def query(context: Context) -> Any:
         for _ in range(5):
             await context.session.append(*["later"] * 900)
-        yield str([message.text for message in await earlier(context)])
+        yield str([message.text for message in await earlier_messages(context)])
 
     assert await said(await engine_of(app)) == "[]"
 

@@ -189,7 +189,7 @@ async def test_files_that_are_half_replaced_are_looked_at_again(tmp_path: Path) 
             file.write_text("33")  # while it is read
         return text
 
-    watched = file_reload.Watched(file)
+    watched = file_reload.ReloadedFiles(file)
     file.write_text("2")
     following = asyncio.create_task(watched.follow(load, looked.append))
     await eventually(lambda: "33" in looked, 20)

@@ -26,13 +26,13 @@ from portico.core.services.run_readers import (
 )
 from portico.core.stores.open_stores import open_stores
 from portico.core.stores.ports.stores import Stores
-from portico.model.identity import EVERYBODY, owner_key, principal
+from portico.model.identity import UNAUTHENTICATED_OPERATOR, make_principal, owner_key
 from portico.v1 import events_pb2
 from portico.v1 import query_pb2 as pb
 
-ADA = principal("acme", "ada", frozenset(("use",)))
-BOB = principal("acme", "bob", frozenset(("use",)))
-BACK_END = principal("acme", "service", frozenset(("act-as",)))
+ADA = make_principal("acme", "ada", frozenset(("use",)))
+BOB = make_principal("acme", "bob", frozenset(("use",)))
+BACK_END = make_principal("acme", "service", frozenset(("act-as",)))
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ async def waiting(engine: RunEngine, user_id: str = "", **more: Any) -> str:
 
 
 def test_a_run_is_its_callers_whatever_the_request_says() -> None:
-    with calling(EVERYBODY):
+    with calling(UNAUTHENTICATED_OPERATOR):
         assert start_of(query(user_id="ada")).owner == "ada"
         start = start_of(query())
         assert start.owner == start.request.session_id
@@ -111,7 +111,7 @@ def test_a_run_is_its_callers_whatever_the_request_says() -> None:
 
 
 async def test_most_queries_are_open_at_once_and_a_key_is_looked_up_first(engine: RunEngine) -> None:
-    with calling(EVERYBODY):
+    with calling(UNAUTHENTICATED_OPERATOR):
         plain = open_query(engine, query())
         assert isinstance(plain, LogReader)
         keyed = open_query(engine, query(idempotency_key="k"))
@@ -125,7 +125,7 @@ async def test_most_queries_are_open_at_once_and_a_key_is_looked_up_first(engine
 
 
 async def test_a_repeat_that_memory_knows_is_read_from_its_first_event(engine: RunEngine) -> None:
-    with calling(EVERYBODY):
+    with calling(UNAUTHENTICATED_OPERATOR):
         asked = query("wait", idempotency_key="auto:1", background=True)
         first = await opened(open_query(engine, asked))
         run = engine._live[first.run_id].run
@@ -212,11 +212,11 @@ async def test_a_live_run_is_watched_at_once_and_one_that_ended_from_the_store(e
         for run_id, after in (("", None), (live, -2), (live, -(2**31))):
             with pytest.raises(InvalidArgument):
                 open_watch(engine, watch(run_id, after))
-    for who in (BOB, principal("globex", "ada", frozenset(("use",)))):
+    for who in (BOB, make_principal("globex", "ada", frozenset(("use",)))):
         with calling(who):
             for run_id in (live, gone.id, "resp_nobody"):
                 with pytest.raises(RunNotFound):
                     await opened(open_watch(engine, watch(run_id)))
-    with calling(principal("globex", "gateway", frozenset(("deliver",)))):
+    with calling(make_principal("globex", "gateway", frozenset(("deliver",)))):
         for run_id in (live, gone.id):
             assert (await opened(open_watch(engine, watch(run_id)))).run_id == run_id

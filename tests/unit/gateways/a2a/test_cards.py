@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from support.a2a_gateways import Gateway, running_core, running_gateway
 
-from portico.gateways.a2a.agent_directory import Agents
+from portico.gateways.a2a.agent_directory import AgentDirectory
 from portico.gateways.a2a.cards import Cards
 from portico.gateways.a2a.registration import announce
 from portico.gateways.a2a.settings import A2aSettings
@@ -176,7 +176,7 @@ async def test_a_registry_is_told_of_every_agent(core_directory: Path, gateway: 
     registry = Registry()
     settings = A2aSettings(public_url="https://agents.example")
 
-    class Known(Agents):
+    class Known(AgentDirectory):
         async def all(self) -> list[agent_pb2.Agent]:
             return [agent_pb2.Agent(name="a b"), agent_pb2.Agent(name="c")]
 

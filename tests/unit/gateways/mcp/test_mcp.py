@@ -11,7 +11,7 @@ from mcp import Client
 from support.serving import running_core, running_site, settings_in
 
 from portico.agent import AgentApp
-from portico.gateways.mcp.lazy_gateway import LateMcpGateway
+from portico.gateways.mcp.lazy_gateway import LazyMcpGateway
 from portico.gateways.mcp.settings import McpSettings
 
 
@@ -28,7 +28,7 @@ def nobody() -> AgentApp:
 @pytest.fixture
 async def url(tmp_path: Path) -> AsyncIterator[str]:
     settings = McpSettings(**settings_in(tmp_path, output_characters=1000, file_bytes=1024))
-    gateway = LateMcpGateway(settings)
+    gateway = LazyMcpGateway(settings)
     async with running_core([nobody()], tmp_path), running_site(gateway, settings) as (site, _):
         yield f"{site}/mcp"
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from portico.core.server.core_server import CoreServer
-from portico.gateways.http.sse_stream import Reading
+from portico.gateways.http.sse_stream import StreamReader
 from portico.gateways.sse.app import create_app
 from portico.gateways.sse.settings import SseSettings
 
@@ -194,4 +194,4 @@ async def test_an_answer_leaves_nothing_to_the_garbage_collector(
         else:
             await answer.aread()
     await asyncio.sleep(0.1)
-    assert not [found for found in gc.get_objects() if isinstance(found, Reading)]
+    assert not [found for found in gc.get_objects() if isinstance(found, StreamReader)]

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from portico.telemetry.log.line_writer import Lines
+from portico.telemetry.log.line_writer import LineWriter
 
 
 def test_lines_are_written_in_order_and_all_of_them_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
-    with closing(Lines(path)) as told:
+    with closing(LineWriter(path)) as told:
         for number in range(25_000):  # more than the queue takes
             told.write(b"%d" % number)
     assert path.read_bytes().split() == [b"%d" % number for number in range(25_000)]
 
 
 def test_who_writes_is_told_what_threads_wrote_at_once(tmp_path: Path) -> None:
-    with closing(Lines(tmp_path / "l")) as told:
+    with closing(LineWriter(tmp_path / "l")) as told:
 
         def work(number: int) -> None:
             for _ in range(2000):
@@ -39,7 +39,7 @@ def test_a_file_may_be_moved_away_and_each_is_its_owners(tmp_path: Path) -> None
     path, moved = tmp_path / "audit.log", tmp_path / "audit.log.1"
     before = os.umask(0)
     try:
-        with closing(Lines(path)) as told:
+        with closing(LineWriter(path)) as told:
             told.write(b"first")
             while path.read_bytes() != b"first\n":
                 pass
@@ -55,7 +55,7 @@ def test_a_file_may_be_moved_away_and_each_is_its_owners(tmp_path: Path) -> None
 
 def test_a_file_that_cant_be_written_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nowhere"):
-        Lines(tmp_path / "nowhere" / "audit.log")
+        LineWriter(tmp_path / "nowhere" / "audit.log")
 
 
 def test_lines_that_are_lost_are_logged_and_the_next_is_whole(
@@ -72,7 +72,7 @@ def test_lines_that_are_lost_are_logged_and_the_next_is_whole(
         return write(file, data)
 
     path = tmp_path / "audit.log"
-    with caplog.at_level(logging.ERROR), closing(Lines(path)) as told:
+    with caplog.at_level(logging.ERROR), closing(LineWriter(path)) as told:
         monkeypatch.setattr(os, "write", full)
         told.write(b"one")
         told.write(b"two")
@@ -87,7 +87,7 @@ def test_lines_that_are_lost_are_logged_and_the_next_is_whole(
 def test_a_disk_that_takes_a_part_gets_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
     path = tmp_path / "l"
-    with closing(Lines(path)) as told:
+    with closing(LineWriter(path)) as told:
         monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:2]))
         told.write(b"abc")
         told.write(b"defgh")
@@ -98,7 +98,7 @@ def test_a_file_that_somebody_else_has_made_is_its_owners_too(tmp_path: Path) ->
     path = tmp_path / "audit.log"
     path.touch(0o644)
     path.chmod(0o644)
-    file = Lines(path)
+    file = LineWriter(path)
     try:
         assert path.stat().st_mode & 0o777 == 0o600
         path.rename(tmp_path / "audit.log.1")
@@ -116,7 +116,7 @@ def test_what_is_no_file_keeps_its_rights(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     pipe.chmod(0o622)
     reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    file = Lines(pipe)
+    file = LineWriter(pipe)
     file.write(b"told")
     file.close()
     assert os.read(reading, 100) == b"told\n"

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from portico.telemetry.log import log_setup
-from portico.telemetry.log.retry_log import PAUSES, Rarely
+from portico.telemetry.log.retry_log import PAUSES, RetryLog
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_the_pauses_between_lines_double_up_to_an_hour(clock: list[float]) -> None:
-    told, rarely = [], Rarely()
+    told, rarely = [], RetryLog()
     for second in range(0, 36_000, 15):
         clock[0] = 1000.0 + second
         if rarely.due():
@@ -31,7 +31,7 @@ def test_the_pauses_between_lines_double_up_to_an_hour(clock: list[float]) -> No
 
 
 def test_after_a_long_time_without_any_it_begins_anew(clock: list[float]) -> None:
-    rarely = Rarely()
+    rarely = RetryLog()
     assert rarely.due()
     clock[0] += 3 * PAUSES[0]
     assert rarely.due()

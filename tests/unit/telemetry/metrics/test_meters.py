@@ -10,7 +10,7 @@ from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult,
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from portico.telemetry.metrics import meters
-from portico.telemetry.metrics.metric_readers import PeriodicReader, Timings
+from portico.telemetry.metrics.metric_readers import DurationReader, PeriodicReader
 from portico.telemetry.setup import Telemetry
 
 SCOPE = InstrumentationScope("portico", "1")
@@ -36,7 +36,7 @@ def exported() -> Iterator[Callable[[list[meters.Timing] | None], Any]]:
 
     def told(timings: list[meters.Timing] | None) -> Any:
         kept = Kept()
-        reader = PeriodicReader(kept, Timings(SCOPE, () if timings is None else timings))
+        reader = PeriodicReader(kept, DurationReader(SCOPE, () if timings is None else timings))
         provider = MeterProvider([reader], shutdown_on_exit=False)
         meter = provider.get_meter(SCOPE.name, SCOPE.version)
 

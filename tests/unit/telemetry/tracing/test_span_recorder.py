@@ -19,8 +19,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from portico.telemetry.tracing import spans
 from portico.telemetry.tracing.otlp_encoder import Encoder
-from portico.telemetry.tracing.span_recorder import RecordedSpan, Recorder
-from portico.telemetry.tracing.trace_provider import Traces
+from portico.telemetry.tracing.span_recorder import RecordedSpan, SpanRecorder
+from portico.telemetry.tracing.trace_provider import TraceProvider
 
 SCOPE = InstrumentationScope("portico", "1")
 RESOURCE = Resource({"service.name": "test"})
@@ -43,8 +43,8 @@ def ended() -> Ended:
 
 
 @pytest.fixture
-def recorder(ended: Ended) -> Recorder:
-    return Recorder(SCOPE, sampling.DEFAULT_ON, RESOURCE, ended)
+def recorder(ended: Ended) -> SpanRecorder:
+    return SpanRecorder(SCOPE, sampling.DEFAULT_ON, RESOURCE, ended)
 
 
 values = some.text() | some.booleans() | some.integers(-(2**63), 2**63 - 1) | some.floats(allow_nan=False)
@@ -61,7 +61,7 @@ def test_on_the_wire_they_are_as_the_sdks(
     name: str, attributes: dict[str, Any], kind: SpanKind, caller: dict[str, str], failed: bool
 ) -> None:
     ended = Ended()
-    recorder = Recorder(SCOPE, sampling.DEFAULT_ON, RESOURCE, ended)
+    recorder = SpanRecorder(SCOPE, sampling.DEFAULT_ON, RESOURCE, ended)
     ours = recorder.start_span(name, spans.parent_of(caller), kind, {"first": 1})
     assert isinstance(ours, RecordedSpan)
     ours.set_attributes(attributes)
@@ -79,14 +79,14 @@ def test_on_the_wire_they_are_as_the_sdks(
     assert len(encoder.message([recorded, of_the_sdk, recorded]).resource_spans) == 2
 
 
-def test_half_of_a_character_loses_no_span(recorder: Recorder, ended: Ended) -> None:
+def test_half_of_a_character_loses_no_span(recorder: SpanRecorder, ended: Ended) -> None:
     recorder.start_span("a\ud800", None, SpanKind.INTERNAL, {"b\ud800": "c\ud800"}).end()
     (span,) = Encoder(RESOURCE, SCOPE).message(ended.spans).resource_spans[0].scope_spans[0].spans
     assert (span.name, span.attributes[0].key, span.attributes[0].value.string_value) == ("a?", "b?", "c?")
 
 
 def test_whatever_else_it_is_asked_for_the_sdk_does_under_the_same_ids(
-    recorder: Recorder, ended: Ended
+    recorder: SpanRecorder, ended: Ended
 ) -> None:
     span = recorder.start_span("run", spans.parent_of(CALLER), SpanKind.INTERNAL, {"own": 1})
     span.set_status(StatusCode.ERROR)
@@ -122,7 +122,7 @@ def test_whatever_else_it_is_asked_for_the_sdk_does_under_the_same_ids(
     ids=["too many", "too large", "no name", "nothing"],
 )
 def test_what_needs_cleaning_is_cleaned_by_the_sdk(
-    recorder: Recorder, ended: Ended, more: dict[str, Any]
+    recorder: SpanRecorder, ended: Ended, more: dict[str, Any]
 ) -> None:
     span = recorder.start_span("run", None, SpanKind.INTERNAL, {"own": 1})
     span.set_attributes(more)
@@ -132,13 +132,13 @@ def test_what_needs_cleaning_is_cleaned_by_the_sdk(
     assert len(whole.attributes or {}) <= 128
 
 
-def test_a_described_status_of_an_agents_is_kept(recorder: Recorder, ended: Ended) -> None:
+def test_a_described_status_of_an_agents_is_kept(recorder: SpanRecorder, ended: Ended) -> None:
     with trace.use_span(recorder.start_span("run", None, SpanKind.INTERNAL, {}), end_on_exit=True) as span:
         span.set_status(Status(StatusCode.ERROR, "so bad"))
     assert ended.spans[0].status.description == "so bad"
 
 
-def test_what_has_ended_stays_as_it_is(recorder: Recorder, ended: Ended) -> None:
+def test_what_has_ended_stays_as_it_is(recorder: SpanRecorder, ended: Ended) -> None:
     span = recorder.start_span("run", None, SpanKind.INTERNAL, {"own": 1})
     span.end()
     assert not span.is_recording()
@@ -152,7 +152,7 @@ def test_what_has_ended_stays_as_it_is(recorder: Recorder, ended: Ended) -> None
 
 
 def test_what_is_not_sampled_is_passed_on_and_not_recorded(ended: Ended) -> None:
-    never = Recorder(SCOPE, sampling.ParentBasedTraceIdRatio(0.0), RESOURCE, ended)
+    never = SpanRecorder(SCOPE, sampling.ParentBasedTraceIdRatio(0.0), RESOURCE, ended)
     root = never.start_span("root", Context(), SpanKind.SERVER, {})
     child = never.start_span("child", trace.set_span_in_context(root), SpanKind.INTERNAL, {})
     for span in (child, root):
@@ -168,7 +168,7 @@ def test_what_is_not_sampled_is_passed_on_and_not_recorded(ended: Ended) -> None
 @pytest.mark.parametrize("parted", [True, False])
 def test_a_share_of_new_traces_is_the_samplers(ended: Ended, parted: bool) -> None:
     ratio = sampling.TraceIdRatioBased(0.3)
-    own = Recorder(SCOPE, sampling.ParentBased(ratio) if parted else ratio, RESOURCE, ended)
+    own = SpanRecorder(SCOPE, sampling.ParentBased(ratio) if parted else ratio, RESOURCE, ended)
     for _ in range(200):
         span = own.start_span("root", Context(), SpanKind.SERVER, {})
         trace_id = span.get_span_context().trace_id
@@ -177,19 +177,19 @@ def test_a_share_of_new_traces_is_the_samplers(ended: Ended, parted: bool) -> No
 
 
 def test_what_is_below_an_unsampled_span_is_left_out_where_the_sampler_follows(ended: Ended) -> None:
-    follows = Recorder(SCOPE, sampling.ParentBasedTraceIdRatio(0.5), RESOURCE, ended)
+    follows = SpanRecorder(SCOPE, sampling.ParentBasedTraceIdRatio(0.5), RESOURCE, ended)
     never = {"traceparent": f"{CALLER['traceparent'][:-2]}00"}
     try:
-        assert spans.left_out()
+        assert spans.is_excluded()
         spans.use(follows, follows=follows.follows)
         for carrier, wanted in (({}, False), (CALLER, False), (never, True)):
             token = context.attach(spans.parent_of(carrier))
-            assert spans.left_out() == wanted
+            assert spans.is_excluded() == wanted
             context.detach(token)
-        by_itself = Recorder(SCOPE, sampling.ALWAYS_ON, RESOURCE, ended)
+        by_itself = SpanRecorder(SCOPE, sampling.ALWAYS_ON, RESOURCE, ended)
         spans.use(by_itself, follows=by_itself.follows)
         token = context.attach(spans.parent_of(never))
-        assert not spans.left_out()
+        assert not spans.is_excluded()
         context.detach(token)
     finally:
         spans.use(None)
@@ -231,11 +231,11 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("endpoint")
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_they_are_ours_until_somebody_else_wants_them(protocol: str) -> None:
-    traces = Traces(["otlp"], protocol, RESOURCE, SCOPE)
-    assert isinstance(traces.starter, Recorder), "this release of the exporter accepts recorded spans"
+    traces = TraceProvider(["otlp"], protocol, RESOURCE, SCOPE)
+    assert isinstance(traces.starter, SpanRecorder), "this release of the exporter accepts recorded spans"
     spans.use(traces.starter)
     traces.provider.add_span_processor(SimpleSpanProcessor(InMemorySpanExporter()))
-    assert not isinstance(spans.tracer(), Recorder)
+    assert not isinstance(spans.tracer(), SpanRecorder)
 
 
 @pytest.mark.usefixtures("endpoint")
@@ -253,4 +253,4 @@ def test_other_readers_and_limits_get_the_sdks(
 ) -> None:
     if variable:
         monkeypatch.setenv(variable, "5")
-    assert not isinstance(Traces(exporters, "http/protobuf", RESOURCE, SCOPE).starter, Recorder)
+    assert not isinstance(TraceProvider(exporters, "http/protobuf", RESOURCE, SCOPE).starter, SpanRecorder)

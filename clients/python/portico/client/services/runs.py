@@ -8,7 +8,7 @@ from portico.client.convert import MessagesLike, enum_number, json_text, to_mess
 from portico.client.paging import Listing, listing
 from portico.client.run_request import QueryInput, QueryOptions, query_request
 from portico.client.service import Service
-from portico.client.streams.read_position import Progress
+from portico.client.streams.read_position import ReadProgress
 from portico.client.streams.run_stream import RunStream
 from portico.v1 import events_pb2, query_pb2
 
@@ -35,14 +35,14 @@ class Runs(Service):
         self, input: QueryInput, *, resume_timeout: float = 60.0, **options: Unpack[QueryOptions]
     ) -> RunStream:
         """Starts a run, once the stream is read, and follows it."""
-        return RunStream(self._calls, query_request(input, **options), Progress("", None), resume_timeout)
+        return RunStream(self._calls, query_request(input, **options), ReadProgress("", None), resume_timeout)
 
     def watch(self, run_id: str, *, after: int | None = None, resume_timeout: float = 60.0) -> RunStream:
         """Follows a run from its start, or from behind the event with this number.
 
         Reading raises CursorAhead or CursorExpired for a number outside of the log.
         """
-        return RunStream(self._calls, None, Progress(run_id, after), resume_timeout)
+        return RunStream(self._calls, None, ReadProgress(run_id, after), resume_timeout)
 
     async def start(self, input: QueryInput, **options: Unpack[QueryOptions]) -> query_pb2.Run:
         """Starts a run in the background; returns once it is logged. Raises SessionBusy, AlreadyExists."""

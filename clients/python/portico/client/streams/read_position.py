@@ -17,7 +17,7 @@ _TERMINAL = frozenset(
 )
 
 
-class Place(Enum):
+class ReadPosition(Enum):
     """What the last event says of what follows."""
 
     UNKNOWN = 0  # it is the caller's own cursor, and may be the last
@@ -26,18 +26,18 @@ class Place(Enum):
     END = 3  # it was the terminal event
 
 
-def place_behind(event: events_pb2.Event) -> Place:
+def position_after(event: events_pb2.Event) -> ReadPosition:
     """Where a reader stands who has this event."""
     if event.HasField("response"):
         status = event.response.status
         if status in _TERMINAL:
-            return Place.END
+            return ReadPosition.END
         if status == events_pb2.RUN_STATUS_INPUT_REQUIRED:
-            return Place.PAUSED
-    return Place.WITHIN
+            return ReadPosition.PAUSED
+    return ReadPosition.WITHIN
 
 
-class Progress:
+class ReadProgress:
     """A reader's cursor: every event is to come once and in order."""
 
     __slots__ = ("_repeats", "next_number", "place", "run_id")
@@ -46,7 +46,7 @@ class Progress:
         # Empty until the first event of a query tells it.
         self.run_id = run_id
         self.next_number = 0 if after is None else after + 1
-        self.place = Place.WITHIN if after is None else Place.UNKNOWN
+        self.place = ReadPosition.WITHIN if after is None else ReadPosition.UNKNOWN
         self._repeats = 0
 
     @property
@@ -77,22 +77,22 @@ class Progress:
         self._repeats = 0
         if not self.run_id:
             self.run_id = first.response.id
-        self.place = place_behind(last)
+        self.place = position_after(last)
         return repeats
 
     def resume(self) -> int | None:
         """The cursor to go on reading from."""
         self._repeats = 0
-        if self.place is Place.PAUSED:
+        if self.place is ReadPosition.PAUSED:
             # From behind a pause a watch waits for the answer; from before it, it ends if there is none.
             self._repeats = 1
             return self.next_number - 2
         return self.last_number
 
-    def mark(self) -> tuple[int, Place]:
+    def mark(self) -> tuple[int, ReadPosition]:
         """Where the reader stands, for go_back."""
         return self.next_number, self.place
 
-    def go_back(self, mark: tuple[int, Place]) -> None:
+    def go_back(self, mark: tuple[int, ReadPosition]) -> None:
         """Forgets what was taken in since the mark; it is to be read once more."""
         self.next_number, self.place = mark

@@ -9,7 +9,7 @@ import grpc.aio
 from portico.client.connection import Calls
 from portico.client.errors import ClosedEarly, PorticoError, RunFailed, Unavailable, passes, typed_errors
 from portico.client.streams.backoff import Outage
-from portico.client.streams.read_position import Place, Progress
+from portico.client.streams.read_position import ReadPosition, ReadProgress
 from portico.client.streams.text_collector import TextCollector
 from portico.v1 import events_pb2, query_pb2
 
@@ -37,7 +37,7 @@ class RunStream:
         self,
         calls: Calls,
         query: query_pb2.QueryRequest | None,
-        progress: Progress,
+        progress: ReadProgress,
         resume_timeout: float,
     ) -> None:
         self._calls = calls
@@ -132,7 +132,7 @@ class RunStream:
                 frame = await self._read()
             except PorticoError as error:
                 self._drop_call()
-                if self._received.place is Place.END:
+                if self._received.place is ReadPosition.END:
                     # All events are here; how the call ended no longer matters.
                     self._ended = True
                     return
@@ -170,7 +170,7 @@ class RunStream:
             raise
         if isinstance(frame, _Frame):
             return frame
-        if self._received.place is Place.WITHIN:
+        if self._received.place is ReadPosition.WITHIN:
             raise Unavailable("the stream ended before the run did")
         return None
 
@@ -191,7 +191,7 @@ class RunStream:
             self._outage = Outage(self._resume_timeout)
         self._outage.ended()
         self._events = islice(events, repeats, None)
-        if self._received.place is not Place.WITHIN:
+        if self._received.place is not ReadPosition.WITHIN:
             self._response = events[-1].response
 
     async def _wait_to_resume(self, error: PorticoError) -> None:

@@ -1,6 +1,6 @@
 """The text that a run's messages say, put together from its events."""
 
-from portico.client.streams.read_position import Place, place_behind
+from portico.client.streams.read_position import ReadPosition, position_after
 from portico.v1 import events_pb2
 
 _SAID = (events_pb2.MESSAGE_TYPE_UNSPECIFIED, events_pb2.MESSAGE_TYPE_MESSAGE)
@@ -36,7 +36,7 @@ class TextCollector:
             self._attempt = event.response.attempt
             # Executed again from the start: what was said before is void. An attempt
             # that is first seen at its end or at a pause began before the reader's cursor.
-            if place_behind(event) is Place.WITHIN:
+            if position_after(event) is ReadPosition.WITHIN:
                 self._texts.clear()
 
     def _on_content(self, content: events_pb2.Content) -> None:

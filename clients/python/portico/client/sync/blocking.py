@@ -18,7 +18,7 @@ ServiceT = TypeVar("ServiceT")
 ServiceT_co = TypeVar("ServiceT_co", covariant=True)
 
 
-class LoopThread:
+class ClientLoopThread:
     """An event loop that runs in a daemon thread until it is closed."""
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class LoopThread:
 class BlockingRunStream:
     """A RunStream to be iterated over without async."""
 
-    def __init__(self, thread: LoopThread, stream: RunStream) -> None:
+    def __init__(self, thread: ClientLoopThread, stream: RunStream) -> None:
         self._thread = thread
         self._stream = stream
         self._events: Iterator[events_pb2.Event] = iter(())
@@ -131,7 +131,7 @@ class BlockingRunStream:
 class BlockingListing(Generic[PageT, ItemT]):
     """A Listing to be iterated over without async."""
 
-    def __init__(self, thread: LoopThread, listing: Listing[PageT, ItemT]) -> None:
+    def __init__(self, thread: ClientLoopThread, listing: Listing[PageT, ItemT]) -> None:
         self._thread = thread
         self._listing = listing
 
@@ -147,7 +147,7 @@ class BlockingListing(Generic[PageT, ItemT]):
 class Blocking(Generic[ServiceT_co]):
     """A service whose methods block. Those of a class that the service inherits are its own too."""
 
-    def __init__(self, thread: LoopThread, service: ServiceT_co) -> None:
+    def __init__(self, thread: ClientLoopThread, service: ServiceT_co) -> None:
         self.thread = thread
         self._service = service
 

@@ -7,14 +7,14 @@ from typing import Any, Concatenate
 from portico.client.sandboxes.cells import Cells
 from portico.client.sandboxes.file_reader import FileReader
 from portico.client.sandboxes.streams import PortConnection, Terminal
-from portico.client.sync.blocking import Blocking, LoopThread, P, ServiceT
+from portico.client.sync.blocking import Blocking, ClientLoopThread, P, ServiceT
 from portico.v1 import sandbox_pb2
 
 
 class BlockingTerminal:
     """A Terminal without async. One thread may read while another writes."""
 
-    def __init__(self, thread: LoopThread, terminal: Terminal) -> None:
+    def __init__(self, thread: ClientLoopThread, terminal: Terminal) -> None:
         self._thread = thread
         self._terminal = terminal
 
@@ -48,7 +48,7 @@ class BlockingTerminal:
 class BlockingPort:
     """A PortConnection without async. One thread may read while another writes."""
 
-    def __init__(self, thread: LoopThread, connection: PortConnection) -> None:
+    def __init__(self, thread: ClientLoopThread, connection: PortConnection) -> None:
         self._thread = thread
         self._connection = connection
 
@@ -78,7 +78,7 @@ class BlockingPort:
 class BlockingFileReader:
     """A FileReader without async."""
 
-    def __init__(self, thread: LoopThread, reader: FileReader) -> None:
+    def __init__(self, thread: ClientLoopThread, reader: FileReader) -> None:
         self._thread = thread
         self._reader = reader
         self.file, self.offset, self.length = reader.file, reader.offset, reader.length
@@ -105,7 +105,7 @@ class BlockingFileReader:
 class BlockingCells:
     """Cells without async."""
 
-    def __init__(self, thread: LoopThread, cells: Cells) -> None:
+    def __init__(self, thread: ClientLoopThread, cells: Cells) -> None:
         self._thread = thread
         self._cells = cells
 

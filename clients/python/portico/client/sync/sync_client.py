@@ -17,7 +17,7 @@ from portico.client.services.sessions import Sessions
 from portico.client.services.states import States
 from portico.client.sync.blocking import (
     Blocking,
-    LoopThread,
+    ClientLoopThread,
     blocking,
     blocking_iterator,
     blocking_listing,
@@ -169,9 +169,9 @@ class SyncClient:
         tls: grpc.ChannelCredentials | None = None,
     ) -> None:
         client = Client(target, credential=credential, metadata=metadata, timeout=timeout, tls=tls)
-        self._use(LoopThread(), client)
+        self._use(ClientLoopThread(), client)
 
-    def _use(self, thread: LoopThread, client: Client) -> None:
+    def _use(self, thread: ClientLoopThread, client: Client) -> None:
         self._thread = thread
         self._client = client
         self.agents = SyncAgents(thread, client.agents)

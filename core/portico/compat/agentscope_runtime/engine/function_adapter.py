@@ -12,7 +12,7 @@ from portico.compat.agentscope_runtime.engine.schemas.agent_schemas import Agent
 _OWN = "response"  # what Portico does not offer
 
 
-def adapted(function: Callable[..., Any]) -> Callable[..., Any]:
+def adapt_function(function: Callable[..., Any]) -> Callable[..., Any]:
     """It gets `request` and `response` as the reference's objects, and may yield the reference's events."""
     parameters = inspect.signature(function).parameters
     named = set(parameters)

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Se
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
-from portico.compat.agentscope_runtime.sandbox.sandbox_location import Place
+from portico.compat.agentscope_runtime.sandbox.sandbox_location import SandboxLocation
 
 if TYPE_CHECKING:
     from portico.compat.agentscope_runtime.sandbox.sandbox_base import Sandbox
@@ -32,8 +32,8 @@ class SandboxFSAsync:
         self._sandbox = sandbox
 
     @property
-    def _place(self) -> Place:
-        place: Place = self._sandbox.place
+    def _place(self) -> SandboxLocation:
+        place: SandboxLocation = self._sandbox.place
         return place
 
     async def read_async(self, path: str, fmt: Format = "text") -> str | bytes | AsyncIterator[bytes]:

@@ -7,7 +7,11 @@ from typing import Any, ClassVar, Self, TypeVar
 from portico.compat.agentscope_runtime.errors import NotThereYet
 from portico.compat.agentscope_runtime.sandbox.enums import SandboxType
 from portico.compat.agentscope_runtime.sandbox.fs import SandboxFS, SandboxFSAsync
-from portico.compat.agentscope_runtime.sandbox.sandbox_location import Local, Place, Remote
+from portico.compat.agentscope_runtime.sandbox.sandbox_location import (
+    LocalSandboxes,
+    RemoteSandboxes,
+    SandboxLocation,
+)
 from portico.sandbox.direct import LoopThread
 
 log = logging.getLogger(__name__)
@@ -38,8 +42,10 @@ class SandboxBase:
         self.embed_mode = not base_url
         self.sandbox_type = sandbox_type
         self.sandbox_id = sandbox_id
-        self.place: Place = (
-            Remote(self.kind, base_url, bearer_token, sandbox_id) if base_url else Local(self.kind)
+        self.place: SandboxLocation = (
+            RemoteSandboxes(self.kind, base_url, bearer_token, sandbox_id)
+            if base_url
+            else LocalSandboxes(self.kind)
         )
 
     @property

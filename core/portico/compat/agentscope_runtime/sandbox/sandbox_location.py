@@ -14,7 +14,7 @@ from portico.sandbox.spec import Spec
 CALL_SECONDS = 3700.0  # longer than any call may be
 
 
-class Place(Protocol):
+class SandboxLocation(Protocol):
     """One sandbox. Files are below its workspace."""
 
     async def open(self) -> str:
@@ -40,7 +40,7 @@ class Place(Protocol):
     async def make_directory(self, path: str) -> None: ...
 
 
-class Local:
+class LocalSandboxes:
     """A sandbox of this process, which ends with it."""
 
     def __init__(self, kind: str) -> None:
@@ -117,7 +117,7 @@ class RemoteError(RuntimeError):
         self.status = answer.status_code
 
 
-class Remote:
+class RemoteSandboxes:
     """A sandbox behind Portico's SSE gateway: made if no id is given, and then ours to remove."""
 
     def __init__(self, kind: str, base_url: str, bearer_token: str | None, sandbox_id: str | None) -> None:

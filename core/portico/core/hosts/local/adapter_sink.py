@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from portico.agent import Context
-from portico.agent.adapter_detection import framework_of, is_ours
+from portico.agent.adapter_detection import framework_of, is_portico_item
 from portico.agent.adapter_interface import Translation
 from portico.agent.adapter_registry import FrameworkMissing, load_framework
 from portico.core.hosts.base.agent_host import RunSink
@@ -20,7 +20,7 @@ class AdapterSink:
 
     def emit(self, item: Any) -> None:
         """Emit an item. Raises TypeError for an unknown type."""
-        if is_ours(item):
+        if is_portico_item(item):
             self.run.emit(item)
             return
         if self._translation is None and (name := framework_of(item)):

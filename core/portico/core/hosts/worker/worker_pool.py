@@ -9,7 +9,7 @@ from portico.core.hosts.base.agent_host import AgentStartFailed
 from portico.core.hosts.base.error_disclosure import ErrorDisclosure
 from portico.core.hosts.worker.worker_handle import WorkerHandle
 from portico.core.hosts.worker.worker_process import StartProcess
-from portico.telemetry.log.retry_log import Rarely
+from portico.telemetry.log.retry_log import RetryLog
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class WorkerPool:
         self._app = app
         self._limits = limits
         self._launch = launch
-        self._ending, self._failing = Rarely(), Rarely()
+        self._ending, self._failing = RetryLog(), RetryLog()
         self._workers: set[WorkerHandle] = set()  # includes those that only finish their runs
         self._keepers: list[asyncio.Task[None]] = []
         self._leaving: set[asyncio.Task[None]] = set()

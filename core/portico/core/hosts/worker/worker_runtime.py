@@ -19,7 +19,7 @@ from portico.agent import (
     SandboxAccess,
     Usage,
 )
-from portico.agent.adapter_detection import is_ours
+from portico.agent.adapter_detection import is_portico_item
 from portico.agent.child_runs import ChildRequest
 from portico.agent.context import MemoryAccess, ResultAccess, SessionAccess, StateAccess
 from portico.core.errors import EndpointFailed
@@ -242,7 +242,7 @@ class RemoteSink:
         """Send an item. Raises TypeError, as the core's sink does."""
         if type(item) is str:
             told: Item = item
-        elif is_ours(item) and not isinstance(item, str):
+        elif is_portico_item(item) and not isinstance(item, str):
             told = encode(item)
             self._counted = self._counted or isinstance(item, _BUDGETED_ITEMS)
         elif isinstance(item, Mapping):

@@ -15,7 +15,7 @@ from portico.core.services.rpc.dispatch import abort, await_first, stop_sending
 from portico.core.services.rpc.rate_limits import RateExceeded, Rates, tell
 from portico.core.services.rpc.refusal_metrics import Refusals
 from portico.core.services.rpc.trace_context import enter_request
-from portico.model.identity import EVERYBODY, Principal
+from portico.model.identity import UNAUTHENTICATED_OPERATOR, Principal
 
 HEALTH = "/grpc.health.v1.Health/"
 # Methods that need no credential: clients read an agent's card before they have one; a port's access token is
@@ -57,17 +57,17 @@ class Unchecked(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler | None:
-        call_as(EVERYBODY)
+        call_as(UNAUTHENTICATED_OPERATOR)
         return await continuation(handler_call_details)
 
     def of_link(self, link: Principal) -> StreamChecks:
         return self
 
     def at_once(self, metadata: Mapping[str, str]) -> Principal | None:
-        return EVERYBODY
+        return UNAUTHENTICATED_OPERATOR
 
     async def check(self, metadata: Mapping[str, str]) -> Principal:
-        return EVERYBODY
+        return UNAUTHENTICATED_OPERATOR
 
     def admit(self, who: Principal, method: str) -> bytes:
         return b""

@@ -11,10 +11,10 @@ from portico.core.auth.authenticator import missing
 from portico.core.convert.requests import check_id
 from portico.core.errors import PermissionDenied, RunNotFound
 from portico.core.runs.run_engine import RunEngine
-from portico.model.identity import TENANT_PREFIX, Principal, principal
+from portico.model.identity import TENANT_PREFIX, Principal, make_principal
 
 # Principal of a call without a credential, where the method allows that; it owns nothing.
-ANONYMOUS = principal("", "", frozenset())
+ANONYMOUS = make_principal("", "", frozenset())
 
 _calling: ContextVar[Principal] = ContextVar("portico caller")
 

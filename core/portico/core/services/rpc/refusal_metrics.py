@@ -7,20 +7,20 @@ from portico.core.errors import (
     PorticoError,
     Unauthenticated,
 )
-from portico.telemetry.metrics.counters import Counts
+from portico.telemetry.metrics.counters import Counters
 
 
 class Refusals:
     """Counters of one core. Label values come from a fixed set, never from callers."""
 
     def __init__(self) -> None:
-        self._credentials = Counts(
+        self._credentials = Counters(
             "portico.credentials.refused",
             "{call}",
             "Calls, and streams of a multiplexed connection, whose credential is not accepted.",
             "reason",
         )
-        self._limited = Counts(
+        self._limited = Counters(
             "portico.calls.limited",
             "{call}",
             "Calls, and streams of a multiplexed connection, above the rate limit of a tenant or user.",

@@ -7,7 +7,7 @@ from opentelemetry import context, trace
 
 from portico.telemetry.log import log_ids
 from portico.telemetry.tracing import spans
-from portico.telemetry.tracing.rpc_telemetry import Call
+from portico.telemetry.tracing.rpc_telemetry import RpcSpan
 
 REQUEST = "x-request-id"
 _TRACE = ("traceparent", "tracestate")
@@ -35,7 +35,7 @@ def caller_trace(metadata: Metadata | None) -> Iterator[None]:
         context.detach(token)
 
 
-def enter_stream(metadata: Mapping[str, str], call: Call | None) -> None:
+def enter_stream(metadata: Mapping[str, str], call: RpcSpan | None) -> None:
     """Sets trace and request id of a multiplexed stream, in the stream's own context: they differ from those
     of the call that carries it."""
     if call is not None or metadata:

@@ -7,14 +7,14 @@ from portico.gateways.a2a.cards import CARD_PATH, DEFAULT_PATH
 _AGENTS = "/agents/"
 
 
-class Place(NamedTuple):
+class AgentPath(NamedTuple):
     """The agent named by a path (empty: the default one), and the rest of the path."""
 
     agent_name: str
     rest: str  # CARD_PATH, or the path after the interface's URL, without a trailing slash
 
 
-def place_of(path: str) -> Place | None:
+def agent_path_of(path: str) -> AgentPath | None:
     """Parses a path; None for a path that is not A2A's."""
     name = ""
     if path.startswith(_AGENTS):
@@ -23,7 +23,7 @@ def place_of(path: str) -> Place | None:
             return None
         path = f"/{rest}"
     if path == CARD_PATH:
-        return Place(name, CARD_PATH)
+        return AgentPath(name, CARD_PATH)
     if path == DEFAULT_PATH or path.startswith(f"{DEFAULT_PATH}/"):
-        return Place(name, path.removeprefix(DEFAULT_PATH).rstrip("/"))
+        return AgentPath(name, path.removeprefix(DEFAULT_PATH).rstrip("/"))
     return None

@@ -22,8 +22,8 @@ from grpc_status import rpc_status
 from portico.client.connection import METADATA_BYTES
 from portico.gateways.a2a.call_context import GrpcContexts
 from portico.gateways.a2a.errors import as_a2a
-from portico.gateways.a2a.request_handler import Handler
-from portico.telemetry.tracing.rpc_telemetry import Calls, SeenCalls
+from portico.gateways.a2a.request_handler import A2aRequestHandler
+from portico.telemetry.tracing.rpc_telemetry import RpcTelemetry, TelemetryInterceptor
 
 log = logging.getLogger(__name__)
 
@@ -117,15 +117,15 @@ class GrpcBinding:
 
     def __init__(
         self,
-        handler: Handler,
+        handler: A2aRequestHandler,
         address: str,
         max_message_bytes: int,
         tls: grpc.ServerCredentials | None = None,
     ) -> None:
         """Raises OSError if the address is in use or invalid."""
-        calls = Calls()
+        calls = RpcTelemetry()
         self._server = grpc.aio.server(
-            interceptors=[SeenCalls(calls, "/")] if calls.seen else [],
+            interceptors=[TelemetryInterceptor(calls, "/")] if calls.seen else [],
             options=[
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_metadata_size", METADATA_BYTES),

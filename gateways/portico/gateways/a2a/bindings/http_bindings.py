@@ -33,7 +33,7 @@ from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import Message, Receive, Scope, Send
 
-from portico.gateways.a2a.bindings.lazy_stream import answer_or_fail
+from portico.gateways.a2a.bindings.lazy_stream import run_until_body
 from portico.gateways.a2a.bindings.query_parameters import check_parameters
 from portico.gateways.a2a.bindings.sse_rendering import (
     Envelope,
@@ -51,10 +51,10 @@ from portico.gateways.a2a.call_context import (
     http_version,
 )
 from portico.gateways.a2a.errors import REFUSED, as_a2a, refusal_of
-from portico.gateways.a2a.request_handler import Handler
+from portico.gateways.a2a.request_handler import A2aRequestHandler
 from portico.gateways.http.errors import CHALLENGE, BadRequest
-from portico.gateways.http.request.body import Disconnected, read_body, unless_gone
-from portico.gateways.http.sse_stream import Streams
+from portico.gateways.http.request.body import Disconnected, cancel_on_disconnect, read_body
+from portico.gateways.http.sse_stream import StreamRegistry
 
 P = TypeVar("P", bound=ProtoMessage)
 
@@ -70,7 +70,7 @@ _OLD_PREFIX = "/v1/"  # path prefix of 0.3's HTTP+JSON
 class HttpBindings:
     """Both bindings below an interface's URL."""
 
-    def __init__(self, handler: Handler, streams: Streams, max_body_bytes: int) -> None:
+    def __init__(self, handler: A2aRequestHandler, streams: StreamRegistry, max_body_bytes: int) -> None:
         self._handler = handler
         self._streams = streams
         self._max_body_bytes = max_body_bytes
@@ -122,7 +122,7 @@ class HttpBindings:
             await self._cancel(cancel["id"], cancel["tenant"] or "", body, scope, receive, send)
             return
         inner = {**scope, "path": rest, "raw_path": rest.encode(), "root_path": ""}
-        await answer_or_fail(self._rest, inner, _again(body, receive), _with_refusal(send, inner))
+        await run_until_body(self._rest, inner, _again(body, receive), _with_refusal(send, inner))
 
     async def _cancel(
         self, id: str, tenant: str, body: bytes, scope: Scope, receive: Receive, send: Send
@@ -159,7 +159,7 @@ class HttpBindings:
             elif method in _OLD_METHODS:
                 _check_old(call, _OLD_METHODS[method])
             request = Request(scope, _again(body, receive))
-            response = await unless_gone(receive, self._rpc.handle_requests(request))
+            response = await cancel_on_disconnect(receive, self._rpc.handle_requests(request))
             _say_refusal(response, scope)
         except A2AError as error:
             response = envelope.failure(error)

@@ -5,7 +5,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from portico.gateways.a2a.bindings.sse_rendering import RestEnvelope, error_event
 
 
-async def answer_or_fail(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+async def run_until_body(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
     """Runs the application. Raises its exception if no body has been sent yet, so that the caller can answer;
     later exceptions become the last event of the body.
     """

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from portico.client import PorticoError
 from portico.gateways.a2a.errors import as_a2a, refusal_of
-from portico.gateways.a2a.tasks.translator import Translator
+from portico.gateways.a2a.tasks.translator import TaskTranslator
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.sse_stream import Frames
 
@@ -88,7 +88,7 @@ class RestEnvelope:
 class TaskEvents:
     """Renders one new run: the task, then its updates."""
 
-    def __init__(self, translator: Translator, envelope: Envelope, config: HistoryLengthConfig) -> None:
+    def __init__(self, translator: TaskTranslator, envelope: Envelope, config: HistoryLengthConfig) -> None:
         self._translator = translator
         self._envelope = envelope
         self._config = config

@@ -16,7 +16,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-class Refused(Exception):
+class AddressRefused(Exception):
     """The receiver must not be called or can't be resolved; the message is for the caller that named it."""
 
 
@@ -30,7 +30,7 @@ class Target:
     address: str
 
 
-class Guard:
+class AddressCheck:
     """Checks URLs. `allow` lists networks, such as 10.0.0.0/8, and hosts, such as localhost."""
 
     def __init__(self, allow: Sequence[str]) -> None:
@@ -48,20 +48,20 @@ class Guard:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
         except ValueError:
-            raise Refused("is not a URL") from None
+            raise AddressRefused("is not a URL") from None
         if parts.scheme not in _SCHEMES or not host:
-            raise Refused("must be an http: or https: URL with a host")
+            raise AddressRefused("must be an http: or https: URL with a host")
         if parts.username is not None or parts.password is not None:
-            raise Refused("must not contain a credential")
+            raise AddressRefused("must not contain a credential")
         port = port or _SCHEMES[parts.scheme]
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
-            raise Refused("has a host that can't be resolved") from None
+            raise AddressRefused("has a host that can't be resolved") from None
         addresses = [str(entry[4][0]) for entry in found]
         # All of them must be allowed, since any may be used next time.
         if host.lower() not in self._hosts and not all(map(self._allowed, addresses)):
-            raise Refused("has a host that is not public")
+            raise AddressRefused("has a host that is not public")
         return Target(url, host, port, addresses[0])
 
     def _allowed(self, text: str) -> bool:

@@ -12,14 +12,14 @@ from typing import TypeAlias
 from a2a.types import a2a_pb2 as a2a
 
 from portico.client import Client, NotFound, PermissionDenied, PorticoError, Unauthenticated
-from portico.gateways.a2a.push.address_check import Guard
+from portico.gateways.a2a.push.address_check import AddressCheck
 from portico.gateways.a2a.push.payloads import Told, payloads
-from portico.gateways.a2a.push.sender import GaveUp, Sender
+from portico.gateways.a2a.push.sender import DeliveryAbandoned, Sender
 from portico.gateways.a2a.settings import A2aSettings
 from portico.gateways.a2a.tasks.task_status import ENDED
-from portico.gateways.a2a.tasks.translator import Translator
-from portico.gateways.http.core_connection import Core
-from portico.telemetry.log.retry_log import Rarely
+from portico.gateways.a2a.tasks.translator import TaskTranslator
+from portico.gateways.http.core_connection import CoreConnection
+from portico.telemetry.log.retry_log import RetryLog
 from portico.v1 import push_pb2, query_pb2
 
 log = logging.getLogger(__name__)
@@ -31,13 +31,13 @@ _Key: TypeAlias = tuple[str, str]
 class Delivery:
     """Claims configs and delivers their notifications, as long as this gateway runs."""
 
-    def __init__(self, core: Core, own: Client, guard: Guard, settings: A2aSettings) -> None:
+    def __init__(self, core: CoreConnection, own: Client, guard: AddressCheck, settings: A2aSettings) -> None:
         """`own` is a client with the gateway's own credential: no caller is waiting."""
         self._core = core
         self._client = own
         self._metadata = {name: str(value) for name, value in own.calls.metadata}
         self._sender = Sender(guard, settings)
-        self._refused, self._defects = Rarely(), Rarely()
+        self._refused, self._defects = RetryLog(), RetryLog()
         self._tasks: dict[_Key, asyncio.Task[None]] = {}
         self._claiming: asyncio.Task[None] | None = None
 
@@ -114,7 +114,7 @@ class Delivery:
                     cursor, failures = last, 0
                     if ended:
                         return
-            except GaveUp as error:
+            except DeliveryAbandoned as error:
                 log.warning(
                     "gave up delivery for config %s of run %s: %s", config.config_id, config.run_id, error
                 )
@@ -148,7 +148,7 @@ class Delivery:
         number, and whether the log ends there.
         """
         run = await client.runs.get(run_id)
-        translator = Translator(run.request)
+        translator = TaskTranslator(run.request)
         after: int | None = None
         while True:
             watch = query_pb2.WatchRunRequest(run_id=run_id)

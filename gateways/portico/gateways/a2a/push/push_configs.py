@@ -7,16 +7,16 @@ from a2a.utils.errors import PushNotificationNotSupportedError, TaskNotFoundErro
 from portico.client import Client, NotFound
 from portico.gateways.a2a.call_context import Caller
 from portico.gateways.a2a.errors import invalid
-from portico.gateways.a2a.push.address_check import Guard, Refused
+from portico.gateways.a2a.push.address_check import AddressCheck, AddressRefused
 from portico.gateways.a2a.push.payloads import OLD
-from portico.gateways.http.core_connection import Core
+from portico.gateways.http.core_connection import CoreConnection
 from portico.v1 import push_pb2
 
 
 class Notifications:
     """The configs of all runs, in A2A's format."""
 
-    def __init__(self, core: Core, guard: Guard, *, offered: bool) -> None:
+    def __init__(self, core: CoreConnection, guard: AddressCheck, *, offered: bool) -> None:
         self._core = core
         self._guard = guard
         self._offered = offered
@@ -37,7 +37,7 @@ class Notifications:
         """Raises InvalidParamsError for a receiver that must not be called."""
         try:
             await self._guard.check(config.url)
-        except Refused as refusal:
+        except AddressRefused as refusal:
             raise invalid("url", str(refusal)) from None
 
     async def set(

@@ -6,10 +6,10 @@ import time
 
 import httpx
 
-from portico.gateways.a2a.push.address_check import Guard, Refused, Target
+from portico.gateways.a2a.push.address_check import AddressCheck, AddressRefused, Target
 from portico.gateways.a2a.push.payloads import Payload
 from portico.gateways.a2a.settings import A2aSettings
-from portico.telemetry.metrics.counters import Counts
+from portico.telemetry.metrics.counters import Counters
 from portico.v1 import push_pb2
 
 FIRST_SECONDS, LONGEST_SECONDS = 0.5, 60.0
@@ -19,17 +19,17 @@ _GONE = 410
 _AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 
-class GaveUp(Exception):
+class DeliveryAbandoned(Exception):
     """The receiver will not be tried again."""
 
 
 class Sender:
     """Posts to receivers that the guard allows. Does not follow redirects, which could lead to others."""
 
-    def __init__(self, guard: Guard, settings: A2aSettings) -> None:
+    def __init__(self, guard: AddressCheck, settings: A2aSettings) -> None:
         self._guard = guard
         self._give_up_seconds = settings.push_seconds
-        self._sent = Counts(
+        self._sent = Counters(
             "portico.push.deliveries",
             "{notification}",
             "Notifications that receivers accepted or refused, attempts that failed, and configs given up.",
@@ -49,7 +49,7 @@ class Sender:
         """Returns when the notification was accepted, or refused finally. Raises GaveUp."""
         try:
             taken = await self._try(config, payload)
-        except GaveUp:
+        except DeliveryAbandoned:
             self._sent.add("given_up")
             raise
         self._sent.add("taken" if taken else "refused")
@@ -62,18 +62,18 @@ class Sender:
             try:
                 status = await self._post(config, await self._guard.check(config.url), payload)
                 if status == _GONE:
-                    raise GaveUp("the receiver answered 410 Gone")
+                    raise DeliveryAbandoned("the receiver answered 410 Gone")
                 if status not in _AGAIN:
                     return status < _REFUSED
                 problem = f"the receiver answered {status}"
-            except Refused as refusal:
+            except AddressRefused as refusal:
                 # A name may resolve again later; a non-public address is retried too, without effect.
                 problem = f"the URL {refusal}"
             except httpx.HTTPError as error:
                 problem = type(error).__name__
             self._sent.add("failed")
             if time.monotonic() + pause > until:
-                raise GaveUp(problem)
+                raise DeliveryAbandoned(problem)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
             pause = min(pause * 2, LONGEST_SECONDS)
 

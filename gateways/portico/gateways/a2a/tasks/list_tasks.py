@@ -11,7 +11,7 @@ from portico.client.paging import Listing
 from portico.gateways.a2a.call_context import Caller
 from portico.gateways.a2a.tasks.start_task import client_of, replay
 from portico.gateways.a2a.tasks.task_status import STATES, WAITING, state_of
-from portico.gateways.http.core_connection import Core
+from portico.gateways.http.core_connection import CoreConnection
 from portico.v1 import agent_pb2, query_pb2
 from portico.v1 import events_pb2 as pb
 
@@ -21,7 +21,7 @@ _AT_ONCE = 16  # logs read concurrently for one page
 
 
 async def list_tasks(
-    core: Core, agent: agent_pb2.Agent, params: a2a.ListTasksRequest, caller: Caller
+    core: CoreConnection, agent: agent_pb2.Agent, params: a2a.ListTasksRequest, caller: Caller
 ) -> a2a.ListTasksResponse:
     """Returns one page of tasks. Raises PorticoError, InvalidParamsError."""
     validate_history_length(params)

@@ -6,13 +6,13 @@ from a2a.types import a2a_pb2 as a2a
 from a2a.utils.errors import TaskNotFoundError, UnsupportedOperationError
 from google.protobuf import json_format
 
-from portico.client import Client, MuxStream
+from portico.client import Client, MultiplexedStream
 from portico.gateways.a2a.call_context import Caller
 from portico.gateways.a2a.errors import invalid
 from portico.gateways.a2a.tasks.message_parts import struct_json, to_message
 from portico.gateways.a2a.tasks.task_status import ENDED, state_of
-from portico.gateways.a2a.tasks.translator import Translator
-from portico.gateways.http.core_connection import Core
+from portico.gateways.a2a.tasks.translator import TaskTranslator
+from portico.gateways.http.core_connection import CoreConnection
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.request.budget_json import read_budget
 from portico.v1 import agent_pb2, query_pb2
@@ -22,11 +22,11 @@ BUDGET = "portico.budget"  # key in a request's metadata
 
 
 @dataclass(slots=True)
-class Followed:
+class FollowedRun:
     """A run's stream, and the translation of its log so far. The owner closes the stream."""
 
-    stream: MuxStream
-    translator: Translator
+    stream: MultiplexedStream
+    translator: TaskTranslator
 
     @property
     def known(self) -> bool:
@@ -34,14 +34,14 @@ class Followed:
         return bool(self.translator.task_id)
 
 
-def client_of(core: Core, caller: Caller) -> Client:
+def client_of(core: CoreConnection, caller: Caller) -> Client:
     """Returns a client that makes calls with the caller's credential and metadata."""
     return core.client.with_options(metadata=caller.metadata) if caller.metadata else core.client
 
 
 async def start(
-    core: Core, agent: agent_pb2.Agent, params: a2a.SendMessageRequest, caller: Caller
-) -> Followed:
+    core: CoreConnection, agent: agent_pb2.Agent, params: a2a.SendMessageRequest, caller: Caller
+) -> FollowedRun:
     """Starts a run for a message without a task id. Raises PorticoError, InvalidParamsError."""
     message = to_message(params.message)
     message.extensions.extend(sorted(caller.extensions.difference(message.extensions)))
@@ -67,10 +67,10 @@ async def start(
         request.session_id = params.message.context_id
         request.user_id = await _user_of(core, caller, params.message.context_id)
     stream = core.streams.open_query(query, metadata=caller.metadata)
-    return Followed(stream, Translator(request))
+    return FollowedRun(stream, TaskTranslator(request))
 
 
-async def _user_of(core: Core, caller: Caller, context_id: str) -> str:
+async def _user_of(core: CoreConnection, caller: Caller, context_id: str) -> str:
     """Returns the user of a context's session: that of its last run. A new session is its own user, which the
     core ensures.
     """
@@ -78,9 +78,9 @@ async def _user_of(core: Core, caller: Caller, context_id: str) -> str:
     return page.runs[0].response.user_id if page.runs else ""
 
 
-async def proceed(
-    core: Core, agent: agent_pb2.Agent, params: a2a.SendMessageRequest, caller: Caller
-) -> Followed:
+async def continue_task(
+    core: CoreConnection, agent: agent_pb2.Agent, params: a2a.SendMessageRequest, caller: Caller
+) -> FollowedRun:
     """Sends a message to the run that it names: as the input that the run waits for, or as steering.
 
     Raises PorticoError, A2AError.
@@ -106,7 +106,7 @@ async def proceed(
     return await follow(core, run, cursor, caller)
 
 
-async def run_of(core: Core, agent: agent_pb2.Agent, task_id: str, caller: Caller) -> query_pb2.Run:
+async def run_of(core: CoreConnection, agent: agent_pb2.Agent, task_id: str, caller: Caller) -> query_pb2.Run:
     """Returns a run of the agent. Raises TaskNotFoundError, PorticoError."""
     run = await client_of(core, caller).runs.get(task_id)
     if run.response.agent_name != agent.name:
@@ -114,9 +114,9 @@ async def run_of(core: Core, agent: agent_pb2.Agent, task_id: str, caller: Calle
     return run
 
 
-async def replay(core: Core, run: query_pb2.Run, cursor: int, caller: Caller) -> Translator:
+async def replay(core: CoreConnection, run: query_pb2.Run, cursor: int, caller: Caller) -> TaskTranslator:
     """Translates a run's log up to an existing event. Raises PorticoError."""
-    translator = Translator(run.request)
+    translator = TaskTranslator(run.request)
     watch = query_pb2.WatchRunRequest(run_id=run.response.id)
     with core.streams.open_watch(watch, metadata=caller.metadata) as stream:
         async for frames in stream:
@@ -130,10 +130,10 @@ async def replay(core: Core, run: query_pb2.Run, cursor: int, caller: Caller) ->
     return translator
 
 
-async def follow(core: Core, run: query_pb2.Run, cursor: int, caller: Caller) -> Followed:
+async def follow(core: CoreConnection, run: query_pb2.Run, cursor: int, caller: Caller) -> FollowedRun:
     """Translates a run's log up to an event, and opens a stream of the events after it. Raises
     PorticoError.
     """
     translator = await replay(core, run, cursor, caller)
     watch = query_pb2.WatchRunRequest(run_id=run.response.id, after_sequence_number=cursor)
-    return Followed(core.streams.open_watch(watch, metadata=caller.metadata), translator)
+    return FollowedRun(core.streams.open_watch(watch, metadata=caller.metadata), translator)

@@ -59,7 +59,7 @@ class _Artifact:
         return artifact
 
 
-class Translator:
+class TaskTranslator:
     """Processes a log from its first event on. Call `forget` when only updates are needed from then on."""
 
     def __init__(self, request: query_pb2.AgentRequest) -> None:

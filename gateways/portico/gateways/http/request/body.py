@@ -83,7 +83,7 @@ async def wait_disconnect(receive: Receive) -> None:
         pass
 
 
-async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+async def cancel_on_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """Returns the result of `work`, which is cancelled when the caller disconnects. Raises Disconnected."""
     working = asyncio.create_task(work)
     gone = asyncio.create_task(wait_disconnect(receive))

@@ -28,7 +28,7 @@ def dump(value: Any, field: str = "") -> str:
         raise BadRequest(f"{field}: {problem}" if field else problem, field=field) from None
 
 
-def show(value: Any) -> str:
+def quote_value(value: Any) -> str:
     """Formats a value for an error message, at most 60 characters."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
@@ -60,7 +60,7 @@ def object_text(value: Any, field: str) -> str:
     return dump(value, field)
 
 
-def flag(value: dict[str, Any], name: str) -> bool:
+def read_bool(value: dict[str, Any], name: str) -> bool:
     """Returns a boolean field; false if it is missing or null."""
     item = value.get(name)
     if item is None:
@@ -80,5 +80,7 @@ def number(value: Any, field: str) -> float:
 def choice(value: Any, choices: dict[str, Any], field: str) -> Any:
     """Returns the value that `choices` has for a string."""
     if not isinstance(value, str) or value not in choices:
-        raise BadRequest(f"{field}: must be one of {', '.join(choices)}, not {show(value)}", field=field)
+        raise BadRequest(
+            f"{field}: must be one of {', '.join(choices)}, not {quote_value(value)}", field=field
+        )
     return choices[value]

@@ -36,7 +36,7 @@ _SHOWN: Final = 100
 RETRY: Final = {"retry-after": RETRY_SECONDS[503]}
 
 
-class CoreAuth:
+class CoreAuthState:
     """Caches for a few seconds whether the core checks credentials."""
 
     def __init__(self) -> None:
@@ -65,10 +65,10 @@ class CoreAuth:
         return self._on
 
 
-class PageGuard:
+class OriginCheck:
     """Decides which requests may reach one gateway."""
 
-    def __init__(self, settings: HttpSettings, listening: Sequence[str], auth: CoreAuth) -> None:
+    def __init__(self, settings: HttpSettings, listening: Sequence[str], auth: CoreAuthState) -> None:
         """`listening` contains the hosts on which the site serves HTTP."""
         self._hosts = Hosts(listening, settings.allowed_hosts)
         self._origins = frozenset(origin.encode() for origin in settings.cors_origins)

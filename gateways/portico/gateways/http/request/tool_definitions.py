@@ -6,7 +6,7 @@ from portico.gateways.http.request import body_fields
 from portico.v1 import query_pb2
 
 
-def declared(
+def read_tool(
     described: dict[str, Any], whole: dict[str, Any], name: str, kind: str, field: str
 ) -> query_pb2.Tool:
     """Makes a tool for the agent.

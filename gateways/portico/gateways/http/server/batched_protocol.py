@@ -13,18 +13,18 @@ from weakref import WeakKeyDictionary
 from starlette.types import Scope
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from portico.gateways.http.server.limited_protocol import BoundedProtocol
+from portico.gateways.http.server.limited_protocol import LimitedProtocol
 
 CHUNKS = "portico.chunks"  # key among an ASGI scope's extensions
 
 
-class Cork:
+class WriteBatch:
     """Collects the transports of one event loop that have data to write in its next turn."""
 
     def __init__(self) -> None:
-        self._held: list[CorkedTransport] = []
+        self._held: list[BatchedTransport] = []
 
-    def hold(self, transport: "CorkedTransport") -> None:
+    def hold(self, transport: "BatchedTransport") -> None:
         """Schedules a flush of the transport in the loop's next turn."""
         if not self._held:
             asyncio.get_running_loop().call_soon(self._pull)
@@ -42,12 +42,12 @@ class Cork:
                 asyncio.get_running_loop().call_exception_handler(problem)
 
 
-class CorkedTransport(asyncio.Transport):
+class BatchedTransport(asyncio.Transport):
     """A transport that buffers writes until the loop's next turn. Everything else is forwarded to the inner
     transport.
     """
 
-    def __init__(self, inner: asyncio.Transport, cork: Cork) -> None:
+    def __init__(self, inner: asyncio.Transport, cork: WriteBatch) -> None:
         super().__init__()
         self._inner = inner
         self._cork = cork
@@ -109,7 +109,7 @@ class Chunks:
 
     __slots__ = ("_transport", "flow")
 
-    def __init__(self, transport: CorkedTransport, flow: FlowControl) -> None:
+    def __init__(self, transport: BatchedTransport, flow: FlowControl) -> None:
         self._transport = transport
         self.flow = flow
 
@@ -127,14 +127,14 @@ class Chunks:
         self._transport.abort()
 
 
-class CorkedProtocol(BoundedProtocol):
+class BatchedProtocol(LimitedProtocol):
     """The bounded HTTP protocol on a corked transport."""
 
-    _corks: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, Cork]] = WeakKeyDictionary()
+    _corks: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, WriteBatch]] = WeakKeyDictionary()
     _chunks: Chunks
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        corked = CorkedTransport(transport, self._corks.setdefault(self.loop, Cork()))
+        corked = BatchedTransport(transport, self._corks.setdefault(self.loop, WriteBatch()))
         super().connection_made(corked)
         self._chunks = Chunks(corked, self.flow)
 

@@ -6,7 +6,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-async def guarded(
+async def with_error_barrier(
     app: ASGIApp, scope: Scope, receive: Receive, send: Send, defect: Callable[[], Response]
 ) -> None:
     """Runs the application; when it raises before it has answered, answers with `defect()`."""

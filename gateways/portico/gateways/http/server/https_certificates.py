@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from portico.process import certificates
 from portico.process.certificate_metrics import Expiries
-from portico.process.file_reload import Watched
+from portico.process.file_reload import ReloadedFiles
 
 
 class Https:
@@ -24,7 +24,7 @@ class Https:
         context.
         """
         self._make = make
-        self._files = Watched(self._cert, self._key)
+        self._files = ReloadedFiles(self._cert, self._key)
         context = self._current = self._load()
         context.sni_callback = self._choose
         return context

@@ -33,7 +33,7 @@ _ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")  # absolute form
 UNREAD_BYTES = 32 * 1024 * 1024
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class LimitedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with limits.
 
     It answers 431 for a head that is too large, 408 for a head or body that is too slow, and 400 for a head

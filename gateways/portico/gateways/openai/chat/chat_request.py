@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from portico.gateways.http.request import body_fields
-from portico.gateways.http.request.tool_definitions import declared
+from portico.gateways.http.request.tool_definitions import read_tool
 from portico.gateways.openai.errors import invalid, missing, unsupported
 from portico.gateways.openai.openapi_errors import or_null
 from portico.v1 import events_pb2 as pb
@@ -63,15 +63,15 @@ def chat_request(body: dict[str, Any]) -> ChatRequest:
     if extra:
         request.extra_json = body_fields.dump(extra, next(iter(extra)))
     # Every call contains the whole history; storing each run would store it again each time.
-    query.ephemeral = not body_fields.flag(body, "store")
+    query.ephemeral = not body_fields.read_bool(body, "store")
     options = body.get("stream_options") or {}
     if not isinstance(options, dict):
         raise invalid("stream_options", "must be an object", "invalid_type")
     return ChatRequest(
         query,
         body_fields.text(body, "model"),
-        body_fields.flag(body, "stream"),
-        body_fields.flag(options, "include_usage"),
+        body_fields.read_bool(body, "stream"),
+        body_fields.read_bool(options, "include_usage"),
     )
 
 
@@ -146,7 +146,7 @@ def _tools(value: Any, request: query_pb2.AgentRequest) -> None:
         name = body_fields.text(told, "name", field)
         if not name and kind in ("function", "custom"):
             raise missing(f"{field}.{kind}.name")
-        request.tools.append(declared(told, tool, name or kind, kind, field))
+        request.tools.append(read_tool(told, tool, name or kind, kind, field))
 
 
 def _messages(value: Any, request: query_pb2.AgentRequest) -> None:
@@ -154,7 +154,7 @@ def _messages(value: Any, request: query_pb2.AgentRequest) -> None:
         raise missing("messages")
     if not isinstance(value, list):
         raise invalid(
-            "messages", f"must be a list of messages, not {body_fields.show(value)}", "invalid_type"
+            "messages", f"must be a list of messages, not {body_fields.quote_value(value)}", "invalid_type"
         )
     if not value:
         raise invalid("messages", "must have at least one message", "empty_array")
@@ -172,7 +172,7 @@ def _messages(value: Any, request: query_pb2.AgentRequest) -> None:
             raise missing(f"{field}.role")
         else:
             known = "system, developer, user, assistant, tool"
-            raise invalid(f"{field}.role", f"must be one of {known}, not {body_fields.show(role)}")
+            raise invalid(f"{field}.role", f"must be one of {known}, not {body_fields.quote_value(role)}")
     if not request.input:
         raise invalid("messages", "must contain at least one message with content")
 
@@ -255,7 +255,7 @@ def _part(part: dict[str, Any], content: pb.Content, field: str) -> dict[str, An
             return _file(inner, content.file, f"{field}.{kind}")
         case None:
             raise missing(f"{field}.type")
-    raise invalid(f"{field}.type", f"must be one of {_PARTS}, not {body_fields.show(kind)}")
+    raise invalid(f"{field}.type", f"must be one of {_PARTS}, not {body_fields.quote_value(kind)}")
 
 
 def _file(value: dict[str, Any], file: pb.FileContent, field: str) -> dict[str, Any]:
@@ -324,7 +324,7 @@ def _object(value: Any, field: str) -> dict[str, Any]:
     if value is None:
         raise missing(field)
     if not isinstance(value, dict):
-        raise invalid(field, f"must be an object, not {body_fields.show(value)}", "invalid_type")
+        raise invalid(field, f"must be an object, not {body_fields.quote_value(value)}", "invalid_type")
     return value
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 
-from portico.gateways.http.sse_stream import TERMINAL, Frames
-from portico.gateways.openai.content_text import as_text, content_data, content_text
+from portico.gateways.http.sse_stream import TERMINAL_STATUSES, Frames
+from portico.gateways.openai.content_text import content_as_text, content_data, content_text
 from portico.gateways.openai.errors import NO_RETRY, OpenAiError, error_json, from_run
 from portico.v1 import events_pb2 as pb
 
@@ -39,7 +39,7 @@ _FINISHES = {
 _BLANK_LINE = "\n\n"
 
 
-class Choice:
+class ChoiceBuilder:
     """Follows a log event by event, and calls the methods that a subclass implements for its kind of
     answer.
     """
@@ -139,11 +139,11 @@ class Choice:
         place = (content.msg_id, content.index)
         if place not in self._calls:
             self._calls[place] = len(self._calls)
-            call_id = as_text(told.get("call_id")) or content.msg_id
-            self.call(self._calls[place], call_id, as_text(told.get("name")))
+            call_id = content_as_text(told.get("call_id")) or content.msg_id
+            self.call(self._calls[place], call_id, content_as_text(told.get("name")))
         arguments, before = told.get("arguments"), self._arguments.get(place, "")
         if content.status != pb.RUN_STATUS_IN_PROGRESS:
-            arguments = as_text(arguments)
+            arguments = content_as_text(arguments)
         if isinstance(arguments, str) and arguments != before and arguments.startswith(before):
             self._arguments[place] = arguments
             self.arguments(self._calls[place], arguments[len(before) :])
@@ -159,7 +159,7 @@ class Choice:
             self._set_apart(CONTENT, response.input_request.id, is_text=True)
             self.say(CONTENT, response.input_request.prompt)
             self._finish("stop")
-        elif response.status in TERMINAL:
+        elif response.status in TERMINAL_STATUSES:
             self._end(response)
 
     def _end(self, response: pb.Response) -> None:
@@ -185,7 +185,7 @@ class Choice:
         self.finish = "tool_calls" if self._calls else reason
 
 
-class WholeChoice(Choice):
+class WholeChoice(ChoiceBuilder):
     """The answer as one object."""
 
     def __init__(self) -> None:
@@ -252,7 +252,7 @@ class WholeChoice(Choice):
         return "" if channel is CONTENT and not self._made and REFUSAL not in self._texts else None
 
 
-class ChunkedChoice(Choice):
+class ChunkedChoice(ChoiceBuilder):
     """The answer as chunks, each an SSE frame."""
 
     def __init__(self, model: str, *, include_usage: bool) -> None:

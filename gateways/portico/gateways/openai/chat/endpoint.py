@@ -8,17 +8,17 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from portico.client import MuxStream, PorticoError
-from portico.gateways.http.core_connection import Core, caller_metadata, idempotency_key
+from portico.client import MultiplexedStream, PorticoError
+from portico.gateways.http.core_connection import CoreConnection, caller_metadata, idempotency_key
 from portico.gateways.http.request.body import Disconnected, read_json_body
-from portico.gateways.http.sse_stream import Frames, Streams, id_headers, stops
-from portico.gateways.openai.cancel_unreachable import Stranded
+from portico.gateways.http.sse_stream import Frames, StreamRegistry, id_headers, is_stopping_error
+from portico.gateways.openai.cancel_unreachable import UnreachableRunCanceller
 from portico.gateways.openai.chat.chat_request import ChatRequest, body_schema, chat_request
 from portico.gateways.openai.chat.completion import DONE, ChunkedChoice, WholeChoice, dumps, error_frame
 from portico.gateways.openai.errors import (
     OpenAiError,
-    as_told,
     error_response,
+    error_text,
     from_core,
     missing,
     request_id,
@@ -34,12 +34,14 @@ log = logging.getLogger(__name__)
 class Chat:
     """The ASGI application of POST on both of its paths."""
 
-    def __init__(self, core: Core, streams: Streams, agents: Agents, max_body_bytes: int) -> None:
+    def __init__(
+        self, core: CoreConnection, streams: StreamRegistry, agents: Agents, max_body_bytes: int
+    ) -> None:
         self._core = core
         self._streams = streams
         self._agents = agents
         self._max_body_bytes = max_body_bytes
-        self._stranded = Stranded(core)
+        self._stranded = UnreachableRunCanceller(core)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         id = request_id(scope["headers"])
@@ -59,7 +61,7 @@ class Chat:
         except Disconnected:
             pass  # the caller has disconnected
         except Exception as error:
-            await error_response(as_told(error, log, id), id)(scope, receive, send)
+            await error_response(error_text(error, log, id), id)(scope, receive, send)
 
     async def _name_agent(self, asked: ChatRequest, scope: Scope, metadata: Mapping[str, str]) -> None:
         request = asked.query.request
@@ -74,7 +76,12 @@ class Chat:
                 request.parameters.model = asked.model
 
     async def _whole(
-        self, stream: MuxStream, asked: ChatRequest, receive: Receive, metadata: Mapping[str, str], id: str
+        self,
+        stream: MultiplexedStream,
+        asked: ChatRequest,
+        receive: Receive,
+        metadata: Mapping[str, str],
+        id: str,
     ) -> Response:
         choice = WholeChoice()
         try:
@@ -121,7 +128,7 @@ class _Chunks:
         if self.choice.over:
             return DONE
         # The stream can't be resumed; if it just ended, it would look like a complete answer.
-        return error_frame(from_core(stops())) + DONE
+        return error_frame(from_core(is_stopping_error())) + DONE
 
     def refusal(self, error: PorticoError) -> Response:
         if error.reason == "AGENT_NOT_FOUND":
@@ -129,7 +136,7 @@ class _Chunks:
         return error_response(from_core(error), self._request_id)
 
     def failure(self, error: Exception) -> bytes:
-        return error_frame(as_told(error, log, self._request_id)) + DONE
+        return error_frame(error_text(error, log, self._request_id)) + DONE
 
 
 class _NotFound(Response):

@@ -10,21 +10,21 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from portico.client import PorticoError
-from portico.gateways.http.core_connection import Core, caller_metadata, idempotency_key
-from portico.gateways.http.request.body import Disconnected, read_json_body, unless_gone
-from portico.gateways.http.sse_stream import Frames, Streams, id_headers
-from portico.gateways.openai.errors import as_told, error_response, request_id
+from portico.gateways.http.core_connection import CoreConnection, caller_metadata, idempotency_key
+from portico.gateways.http.request.body import Disconnected, cancel_on_disconnect, read_json_body
+from portico.gateways.http.sse_stream import Frames, StreamRegistry, id_headers
+from portico.gateways.openai.errors import error_response, error_text, request_id
 from portico.gateways.openai.json_depth import load
 from portico.gateways.openai.models import COMPATIBLE
 from portico.gateways.openai.openapi_errors import errors_by_hand
 from portico.gateways.openai.responses.request.creation import Creation, body_schema, read_creation
 from portico.gateways.openai.responses.response_ids import run_of
-from portico.gateways.openai.responses.run_opener import Opener, Plan
-from portico.gateways.openai.responses.stream.event_writer import NEVER, Writer, dumps
+from portico.gateways.openai.responses.run_opener import RunOpener, RunPlan
+from portico.gateways.openai.responses.stream.event_writer import NEVER, EventWriter, dumps
 from portico.gateways.openai.responses.stream.replay import replay
-from portico.gateways.openai.responses.stream.response_builder import Segment
+from portico.gateways.openai.responses.stream.response_builder import ResponseBuilder
 from portico.gateways.openai.responses.stream.sse_rendering import ResponseEvents
-from portico.gateways.openai.responses.stream.translator import Translator
+from portico.gateways.openai.responses.stream.translator import ResponseTranslator
 from portico.v1 import events_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -32,10 +32,12 @@ log = logging.getLogger(__name__)
 _WAITS = frozenset((pb.RUN_STATUS_CREATED, pb.RUN_STATUS_QUEUED, pb.RUN_STATUS_IN_PROGRESS))
 
 
-class Create:
+class CreateResponse:
     """The ASGI application of POST on both of its paths."""
 
-    def __init__(self, core: Core, streams: Streams, opener: Opener, max_body_bytes: int) -> None:
+    def __init__(
+        self, core: CoreConnection, streams: StreamRegistry, opener: RunOpener, max_body_bytes: int
+    ) -> None:
         self._core = core
         self._streams = streams
         self._opener = opener
@@ -62,23 +64,23 @@ class Create:
         except Disconnected:
             pass  # the caller has disconnected
         except Exception as error:
-            await error_response(as_told(error, log, id), id)(scope, receive, send)
+            await error_response(error_text(error, log, id), id)(scope, receive, send)
 
     async def _object(
-        self, plan: Plan, metadata: Mapping[str, str], creation: Creation, receive: Receive
+        self, plan: RunPlan, metadata: Mapping[str, str], creation: Creation, receive: Receive
     ) -> dict[str, Any]:
         if creation.query.background:
-            return await unless_gone(receive, self._started(plan, metadata))
+            return await cancel_on_disconnect(receive, self._started(plan, metadata))
         return await self._whole(plan, metadata, receive)
 
-    async def _started(self, plan: Plan, metadata: Mapping[str, str]) -> dict[str, Any]:
+    async def _started(self, plan: RunPlan, metadata: Mapping[str, str]) -> dict[str, Any]:
         """Returns the response in its state right after the start."""
         client = self._core.client.with_options(metadata=metadata)
         run = plan.run
         if run is None:
             run = await client.runs.start(plan.query)
             if run.response.status in _WAITS:
-                segment = Segment(1, run.response, plan.echo, Writer([], NEVER), None)
+                segment = ResponseBuilder(1, run.response, plan.echo, EventWriter([], NEVER), None)
                 if run.response.status == pb.RUN_STATUS_IN_PROGRESS:
                     segment.in_progress()
                 return segment.json()
@@ -86,7 +88,7 @@ class Create:
         translator = plan.translator(NEVER)
         return await replay(self._core, run, translator, metadata)
 
-    async def _whole(self, plan: Plan, metadata: Mapping[str, str], receive: Receive) -> dict[str, Any]:
+    async def _whole(self, plan: RunPlan, metadata: Mapping[str, str], receive: Receive) -> dict[str, Any]:
         translator = plan.translator(NEVER)
         stream = self._opener.open(plan, metadata)
         await self._streams.whole(stream, receive, lambda frames: _take(translator, frames))
@@ -97,7 +99,7 @@ class Create:
         return value
 
 
-def _take(translator: Translator, frames: Frames) -> bool:
+def _take(translator: ResponseTranslator, frames: Frames) -> bool:
     translator.feed(frames)
     return translator.done
 

@@ -5,25 +5,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from portico.client import Client, NotFound
-from portico.gateways.http.core_connection import Core
+from portico.gateways.http.core_connection import CoreConnection
 from portico.gateways.openai.errors import OpenAiError
-from portico.gateways.openai.responses.request.request_echo import Echo
+from portico.gateways.openai.responses.request.request_echo import RequestEcho
 from portico.gateways.openai.responses.response_ids import run_of
 from portico.gateways.openai.responses.stream.event_writer import NEVER
 from portico.gateways.openai.responses.stream.replay import replayed
-from portico.gateways.openai.responses.stream.response_builder import Segment
-from portico.gateways.openai.responses.stream.translator import Translator
+from portico.gateways.openai.responses.stream.response_builder import ResponseBuilder
+from portico.gateways.openai.responses.stream.translator import ResponseTranslator
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 
 
 @dataclass(frozen=True, slots=True)
-class Previous:
+class PreviousResponse:
     """A response of a run, and the response that followed it in that run, if any."""
 
     id: str
     run: query_pb2.Run
-    following: Segment | None
+    following: ResponseBuilder | None
 
     @property
     def waits(self) -> bool:
@@ -38,23 +38,25 @@ class Previous:
     @property
     def in_conversation(self) -> bool:
         """Whether the response belongs to a conversation."""
-        return Echo(self.run.request).fields["conversation"] is not None
+        return RequestEcho(self.run.request).fields["conversation"] is not None
 
 
-async def find_previous(core: Core, client: Client, id: str, metadata: Mapping[str, str]) -> Previous:
+async def find_previous(
+    core: CoreConnection, client: Client, id: str, metadata: Mapping[str, str]
+) -> PreviousResponse:
     """Finds a response by its id. Raises OpenAiError (400), PorticoError."""
     run_id, number = run_of(id)
     try:
         run = await client.runs.get(run_id)
     except NotFound:
         raise previous_not_found(id) from None
-    translator = Translator(Echo(run.request), number=number + 1, after=NEVER)
+    translator = ResponseTranslator(RequestEcho(run.request), number=number + 1, after=NEVER)
     _, remembered = await asyncio.gather(
         replayed(core, run, translator, metadata), _is_remembered(client, run.response)
     )
     if translator.reached < number:
         raise previous_not_found(id)
-    previous = Previous(id, run, translator.wanted)
+    previous = PreviousResponse(id, run, translator.wanted)
     if previous.before:
         remembered = await _is_remembered(client, run.response, previous.before)
     if not remembered and not previous.waits:

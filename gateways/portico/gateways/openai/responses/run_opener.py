@@ -4,20 +4,24 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from portico.client import Client, FailedPrecondition, MuxStream, NotFound
-from portico.gateways.http.core_connection import Core
-from portico.gateways.openai.cancel_unreachable import Stranded
+from portico.client import Client, FailedPrecondition, MultiplexedStream, NotFound
+from portico.gateways.http.core_connection import CoreConnection
+from portico.gateways.openai.cancel_unreachable import UnreachableRunCanceller
 from portico.gateways.openai.errors import OpenAiError, invalid
 from portico.gateways.openai.models import Agents
-from portico.gateways.openai.responses.previous_response import Previous, find_previous
+from portico.gateways.openai.responses.previous_response import PreviousResponse, find_previous
 from portico.gateways.openai.responses.request.creation import Creation
-from portico.gateways.openai.responses.request.item_references import look_up
-from portico.gateways.openai.responses.request.request_echo import Echo
-from portico.gateways.openai.responses.request.tool_answers import answer_of, digest_of, is_repeat
+from portico.gateways.openai.responses.request.item_references import resolve_references
+from portico.gateways.openai.responses.request.request_echo import RequestEcho
+from portico.gateways.openai.responses.request.tool_answers import (
+    digest_of,
+    is_repeated_answer,
+    read_tool_answer,
+)
 from portico.gateways.openai.responses.response_ids import run_of
 from portico.gateways.openai.responses.stream.event_writer import NEVER
 from portico.gateways.openai.responses.stream.replay import replayed
-from portico.gateways.openai.responses.stream.translator import Translator
+from portico.gateways.openai.responses.stream.translator import ResponseTranslator
 from portico.v1 import query_pb2
 
 _TRIES = 3  # attempts to answer an input request that other callers may answer too
@@ -25,7 +29,7 @@ _LOOKED_THROUGH = 10  # runs of a conversation that are searched for the answer 
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RunPlan:
     """A run to start; or, with `run`, a response of an existing run.
 
     The response is the `number`th, or by default the first one after the run's last event.
@@ -36,37 +40,39 @@ class Plan:
     number: int = 1
 
     @property
-    def echo(self) -> Echo:
+    def echo(self) -> RequestEcho:
         """The parameters that the response repeats."""
         if self.run is not None:
-            return Echo(self.run.request, background=self.run.background)
-        return Echo(self.query.request, background=self.query.background)
+            return RequestEcho(self.run.request, background=self.run.background)
+        return RequestEcho(self.query.request, background=self.query.background)
 
-    def translator(self, after: int = -1, *, following: bool = False) -> Translator:
+    def translator(self, after: int = -1, *, following: bool = False) -> ResponseTranslator:
         """Returns a translator for the planned response; for the arguments see Translator."""
         beyond = -1 if self.run is None or self.number > 1 else self.run.last_sequence_number
-        return Translator(self.echo, number=self.number, beyond=beyond, after=after, following=following)
+        return ResponseTranslator(
+            self.echo, number=self.number, beyond=beyond, after=after, following=following
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class ConversationPlacement:
     """The session and run that a request continues."""
 
     user_id: str = ""
     session_id: str = ""
     waiting: query_pb2.Run | None = None  # the run that waits for this input
-    previous: Previous | None = None
+    previous: PreviousResponse | None = None
 
 
-class Opener:
+class RunOpener:
     """Plans requests and opens the streams that answer them."""
 
-    def __init__(self, core: Core, agents: Agents) -> None:
+    def __init__(self, core: CoreConnection, agents: Agents) -> None:
         self._core = core
         self._agents = agents
-        self._stranded = Stranded(core)
+        self._stranded = UnreachableRunCanceller(core)
 
-    async def plan(self, creation: Creation, metadata: Mapping[str, str], *, compatible: bool) -> Plan:
+    async def plan(self, creation: Creation, metadata: Mapping[str, str], *, compatible: bool) -> RunPlan:
         """Resolves agent, conversation, previous response and repeats of a request, and answers a waiting
         run. Raises OpenAiError, PorticoError.
         """
@@ -84,19 +90,19 @@ class Opener:
             if waiting is None:
                 if place.previous is not None:
                     _continue(query, place.previous)
-                return Plan(query)
+                return RunPlan(query)
             _check_answers(query, waiting)
             asked = waiting.response.input_request.id
             try:
                 run = await client.runs.resume(
-                    waiting.response.id, answer_of(query, digest), input_request_id=asked or None
+                    waiting.response.id, read_tool_answer(query, digest), input_request_id=asked or None
                 )
             except FailedPrecondition:
                 if not left:
                     raise
                 continue  # another caller answered first; the run does not wait any more
             run.request.CopyFrom(waiting.request)
-            return Plan(query, run)
+            return RunPlan(query, run)
         raise AssertionError("the last try returns or raises")
 
     async def check(self, creation: Creation, metadata: Mapping[str, str], *, compatible: bool) -> str:
@@ -108,14 +114,14 @@ class Opener:
         await self._place(client, creation, metadata)
         return creation.query.request.agent_name or await self._agents.default(metadata)
 
-    def open(self, plan: Plan, metadata: Mapping[str, str]) -> MuxStream:
+    def open(self, plan: RunPlan, metadata: Mapping[str, str]) -> MultiplexedStream:
         """Opens the stream of the planned run."""
         if plan.run is not None:
             watch = query_pb2.WatchRunRequest(run_id=plan.run.response.id)
             return self._core.streams.open_watch(watch, metadata=metadata)
         return self._core.streams.open_query(plan.query, metadata=metadata)
 
-    def forget(self, plan: Plan, translator: Translator, metadata: Mapping[str, str]) -> None:
+    def forget(self, plan: RunPlan, translator: ResponseTranslator, metadata: Mapping[str, str]) -> None:
         """Cancels a run that asks for input and that no call can continue; it would wait for ever."""
         if plan.query.ephemeral and plan.run is None and translator.paused and translator.wanted:
             self._stranded.cancel(run_of(translator.wanted.id)[0], metadata)
@@ -132,19 +138,21 @@ class Opener:
             return
         request.agent_name = creation.model
 
-    async def _place(self, client: Client, creation: Creation, metadata: Mapping[str, str]) -> _Place:
+    async def _place(
+        self, client: Client, creation: Creation, metadata: Mapping[str, str]
+    ) -> ConversationPlacement:
         if creation.conversation:
             id = creation.conversation
-            place = _Place("", id, waiting=await self._conversation(client, id))
+            place = ConversationPlacement("", id, waiting=await self._conversation(client, id))
         elif creation.previous:
             previous = await find_previous(self._core, client, creation.previous, metadata)
             response = previous.run.response
             waiting = previous.run if previous.waits else None
-            place = _Place(response.user_id, response.session_id, waiting, previous)
+            place = ConversationPlacement(response.user_id, response.session_id, waiting, previous)
         else:
-            place = _Place()
+            place = ConversationPlacement()
         before = "" if place.previous is None else place.previous.before
-        await look_up(client, creation, place.user_id, place.session_id, before)
+        await resolve_references(client, creation, place.user_id, place.session_id, before)
         return place
 
     async def _conversation(self, client: Client, id: str) -> query_pb2.Run | None:
@@ -163,35 +171,35 @@ class Opener:
         client: Client,
         query: query_pb2.QueryRequest,
         digest: str,
-        place: _Place,
+        place: ConversationPlacement,
         metadata: Mapping[str, str],
-    ) -> Plan | None:
+    ) -> RunPlan | None:
         """Returns the plan of the earlier request with the same key, if that request answered an input
         request; the core detects all other repeats.
         """
         key = query.idempotency_key
         if place.previous is not None:
             following = place.previous.following
-            if following is not None and is_repeat(following.input, key, digest):
-                return Plan(query, place.previous.run, following.number)
+            if following is not None and is_repeated_answer(following.input, key, digest):
+                return RunPlan(query, place.previous.run, following.number)
             return None
         if not place.session_id:
             return None
         id = place.session_id
         if place.waiting is not None and place.waiting.idempotency_key == key:
-            return Plan(query)  # the request that started the waiting run
+            return RunPlan(query)  # the request that started the waiting run
         page = await client.runs.list(session_id=id, page_size=_LOOKED_THROUGH).page()
         for listed in page.runs:
             run = await client.runs.get(listed.response.id)
-            translator = Translator(Echo(run.request), number=2, after=NEVER, following=True)
+            translator = ResponseTranslator(RequestEcho(run.request), number=2, after=NEVER, following=True)
             await replayed(self._core, run, translator, metadata)
             for segment in translator.told:
-                if is_repeat(segment.input, key, digest):
-                    return Plan(query, run, segment.number)
+                if is_repeated_answer(segment.input, key, digest):
+                    return RunPlan(query, run, segment.number)
         return None
 
 
-def _continue(query: query_pb2.QueryRequest, previous: Previous) -> None:
+def _continue(query: query_pb2.QueryRequest, previous: PreviousResponse) -> None:
     query.previous_run_id = previous.run.response.id
     # A response outside the conversation must not become part of it.
     query.fork_session = previous.in_conversation

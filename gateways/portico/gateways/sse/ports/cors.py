@@ -21,7 +21,7 @@ def preflight(scope: Scope, origins: Sequence[str]) -> Response | None:
     if scope["method"] != "OPTIONS" or b"access-control-request-method" not in headers:
         return None
     response = Response(status_code=204, headers={"vary": "origin, access-control-request-headers"})
-    if leave := readable(scope, origins):
+    if leave := cors_headers(scope, origins):
         response.raw_headers += leave
         response.headers["access-control-allow-methods"] = _METHODS
         response.headers["access-control-max-age"] = _SECONDS
@@ -30,7 +30,7 @@ def preflight(scope: Scope, origins: Sequence[str]) -> Response | None:
     return response
 
 
-def readable(scope: Scope, origins: Sequence[str]) -> list[tuple[bytes, bytes]]:
+def cors_headers(scope: Scope, origins: Sequence[str]) -> list[tuple[bytes, bytes]]:
     """Returns the header fields that let the requesting page read the answer; empty if it may not."""
     origin = dict(scope["headers"]).get(b"origin", b"")
     if not origin or (origin != _OPAQUE and origin.decode("latin-1") not in origins and "*" not in origins):

@@ -8,12 +8,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from portico.client import PorticoError
-from portico.gateways.http.core_connection import Core
+from portico.gateways.http.core_connection import CoreConnection
 from portico.gateways.http.request.body import wait_disconnect
 from portico.gateways.http.request_telemetry import PORTS, ROUTE
 from portico.gateways.http.server.batched_protocol import abort_connection
 from portico.gateways.sse.errors import from_status
-from portico.gateways.sse.ports.cors import preflight, readable
+from portico.gateways.sse.ports.cors import cors_headers, preflight
 from portico.gateways.sse.ports.header_filter import Headers
 from portico.gateways.sse.ports.http_exchange import BODILESS, Exchange
 from portico.gateways.sse.ports.port_stream import PortStream
@@ -25,14 +25,14 @@ from portico.gateways.sse.ports.websocket_proxy import forward_socket
 _METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 
-class _BrokenOff(Exception):
+class _ResponseTruncated(Exception):
     """The answer has begun, and the rest of its body will not arrive."""
 
 
-class Ports:
+class PortProxy:
     """Forwards requests and WebSockets to ports of sandboxes."""
 
-    def __init__(self, core: Core, limits: PortLimits) -> None:
+    def __init__(self, core: CoreConnection, limits: PortLimits) -> None:
         self._core = core
         self._limits = limits
         self._answering: set[asyncio.Task[None]] = set()
@@ -90,7 +90,7 @@ class Ports:
             await self._exchange(scope, receive, send, target, Exchange(stream))
         except PortFailure as failure:
             await failure.response()(scope, receive, send)
-        except _BrokenOff:
+        except _ResponseTruncated:
             abort_connection(scope)
             await wait_disconnect(receive)
         finally:
@@ -131,7 +131,7 @@ class Ports:
         headers: Headers = self._limits.headers.outwards(head.headers, target.path, target.prefix)
         if head.length is not None or head.status == 205:
             headers.append((b"content-length", b"%d" % (head.length or 0)))
-        headers += readable(scope, self._limits.origins)
+        headers += cors_headers(scope, self._limits.origins)
         await send({"type": "http.response.start", "status": head.status, "headers": headers})
         if scope["method"] != "HEAD" and head.status not in BODILESS:
             try:
@@ -140,7 +140,7 @@ class Ports:
                         await send({"type": "http.response.body", "body": piece, "more_body": True})
             except (PortFailure, asyncio.CancelledError) as ended:
                 if isinstance(ended, PortFailure) or self._stopped:
-                    raise _BrokenOff from ended
+                    raise _ResponseTruncated from ended
                 raise
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 

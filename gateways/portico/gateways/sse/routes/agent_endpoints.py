@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from portico.client import Aborted, JsonText, PorticoError
-from portico.gateways.http.core_connection import Core
+from portico.gateways.http.core_connection import CoreConnection
 from portico.gateways.http.errors import BadRequest
-from portico.gateways.http.request.body import read_json_body, unless_gone
+from portico.gateways.http.request.body import cancel_on_disconnect, read_json_body
 from portico.gateways.sse.errors import error_response, from_status
 from portico.v1 import agent_pb2
 
@@ -24,10 +24,10 @@ _HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _Items = AsyncGenerator[agent_pb2.StreamEndpointResponse, None]
 
 
-class Endpoints:
+class AgentEndpoints:
     """Finds and calls endpoints. The core's list of agents is cached for KNOWN_SECONDS."""
 
-    def __init__(self, core: Core, max_body_bytes: int) -> None:
+    def __init__(self, core: CoreConnection, max_body_bytes: int) -> None:
         self._core = core
         self._max_body_bytes = max_body_bytes
         self._agents: list[agent_pb2.Agent] = []
@@ -100,7 +100,7 @@ async def _stream(request: Request, items: _Items) -> Response:
     """
     head: list[bytes] = []
     try:
-        first = await unless_gone(request.receive, _first(items))
+        first = await cancel_on_disconnect(request.receive, _first(items))
         if first is not None:
             head.append(_data(first.item_json.encode()))
     except Aborted as error:

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from portico.gateways.http.core_connection import caller_metadata
 from portico.gateways.http.errors import BadRequest
-from portico.gateways.http.sse_stream import TERMINAL, Streams
+from portico.gateways.http.sse_stream import TERMINAL_STATUSES, StreamRegistry
 from portico.gateways.sse.event_encoding import STATUS, response_json
 from portico.gateways.sse.json_routes import (
     BODY,
@@ -54,7 +54,7 @@ def run_json(run: query_pb2.Run) -> dict[str, Any]:
     }
 
 
-class EventStream(Response):
+class RunEventStream(Response):
     """An answer that streams a run's events."""
 
     media_type = "text/event-stream"
@@ -67,16 +67,16 @@ class EventStream(Response):
         await self._send_events(scope, receive, send)
 
 
-def follow(request: Request, core: CoreDep, run_id: str, after: int | None) -> EventStream:
+def follow(request: Request, core: CoreDep, run_id: str, after: int | None) -> RunEventStream:
     """Streams the events of a run after a cursor."""
-    streams: Streams = request.app.state.streams
+    streams: StreamRegistry = request.app.state.streams
     watch = query_pb2.WatchRunRequest(run_id=run_id, after_sequence_number=after)
 
     async def send_events(scope: Scope, receive: Receive, send: Send) -> None:
         stream = core.streams.open_watch(watch, metadata=caller_metadata(scope["headers"]))
         await streams.send(stream, AgentEvents(), scope, receive, send)
 
-    return EventStream(send_events)
+    return RunEventStream(send_events)
 
 
 routes = APIRouter(tags=["runs"])
@@ -268,10 +268,10 @@ def _cursor(after: int | None, last_event_id: str | None) -> int | None:
 def _task_status(response: events_pb2.Response) -> str:
     if response.status == events_pb2.RUN_STATUS_COMPLETED:
         return "finished"
-    if response.status in TERMINAL:
+    if response.status in TERMINAL_STATUSES:
         return "error"
     return "pending" if STATUS[response.status] in ("created", "queued") else "running"
 
 
 def _task_result(response: events_pb2.Response) -> dict[str, Any] | None:
-    return response_json(response) if response.status in TERMINAL else None
+    return response_json(response) if response.status in TERMINAL_STATUSES else None

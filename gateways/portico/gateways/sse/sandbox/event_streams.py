@@ -10,10 +10,10 @@ from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
 from portico.client import PorticoError
-from portico.gateways.http.request.body import unless_gone
+from portico.gateways.http.request.body import cancel_on_disconnect
 from portico.gateways.sse.errors import defect_json, error_json
 from portico.gateways.sse.json_routes import answer
-from portico.gateways.sse.sandbox.sandbox_encoding import Whole
+from portico.gateways.sse.sandbox.sandbox_encoding import CollectedOutput
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ async def stream(request: Request, items: Items, told: Told) -> Response:
     ping: float = request.app.state.streams.ping_seconds
     reading = _Reading(items)
     try:
-        first = await unless_gone(request.receive, reading.next(FIRST_SECONDS))
+        first = await cancel_on_disconnect(request.receive, reading.next(FIRST_SECONDS))
     except BaseException:
         await reading.close()
         raise
@@ -86,7 +86,7 @@ async def stream(request: Request, items: Items, told: Told) -> Response:
 
 async def whole(request: Request, items: Items, *, rich: bool) -> Response:
     """Returns one object for all items. Raises PorticoError, Disconnected."""
-    result = Whole(rich=rich)
+    result = CollectedOutput(rich=rich)
 
     async def collect() -> None:
         try:
@@ -95,7 +95,7 @@ async def whole(request: Request, items: Items, *, rich: bool) -> Response:
         finally:
             await items.aclose()
 
-    await unless_gone(request.receive, collect())
+    await cancel_on_disconnect(request.receive, collect())
     return answer(result.json())
 
 

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from portico.client import PorticoError
 from portico.client.sandboxes.file_reader import FileReader
 from portico.client.sandboxes.sandboxes import Sandboxes
-from portico.gateways.http.request.body import Disconnected, unless_gone, wait_disconnect
+from portico.gateways.http.request.body import Disconnected, cancel_on_disconnect, wait_disconnect
 from portico.gateways.http.server.batched_protocol import abort_connection
 from portico.gateways.sse.errors import error_response
 
@@ -69,7 +69,7 @@ async def download(
         # The core has no range of 0 last bytes; a request for 1 byte returns the file's size too.
         last = 0 if part.last_bytes is None else max(part.last_bytes, 1)
         work = sandboxes.open_file(sandbox_id, path, offset=part.offset, length=part.length, last_bytes=last)
-        return await unless_gone(request.receive, work)
+        return await cancel_on_disconnect(request.receive, work)
 
     reader = await opened(part or given)
     try:
@@ -122,7 +122,7 @@ class FileResponse(Response):
                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
             )
             if scope["method"] != "HEAD":
-                await unless_gone(receive, self._pieces(send))
+                await cancel_on_disconnect(receive, self._pieces(send))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except PorticoError:
             abort_connection(scope)

@@ -168,7 +168,7 @@ def end_json(end: pb.CellEnd | pb.ProcessEnd) -> dict[str, Any]:
     return told
 
 
-class EventJson:
+class SandboxEventEncoder:
     """Converts the events of one call, in order, to names and JSON. Text is split between characters only."""
 
     def __init__(self) -> None:
@@ -195,11 +195,11 @@ class EventJson:
             yield kind, told
 
 
-class Whole:
+class CollectedOutput:
     """Collects all events of a call into one object."""
 
     def __init__(self, *, rich: bool) -> None:
-        self._events = EventJson()
+        self._events = SandboxEventEncoder()
         self._said: dict[str, list[str]] = {"stdout": [], "stderr": []}
         self._rich: list[dict[str, Any]] | None = [] if rich else None
         self._end: dict[str, Any] = {}

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from portico.client import JsonText
 from portico.client.sandboxes.code import to_command
-from portico.gateways.http.request.body import unless_gone
+from portico.gateways.http.request.body import cancel_on_disconnect
 from portico.gateways.http.request.body_fields import dump
 from portico.gateways.sse.json_routes import (
     BODY,
@@ -24,7 +24,7 @@ from portico.gateways.sse.json_routes import (
 from portico.gateways.sse.sandbox import sandbox_schemas as models
 from portico.gateways.sse.sandbox.event_streams import stream, wants_stream, whole
 from portico.gateways.sse.sandbox.sandbox_encoding import (
-    EventJson,
+    SandboxEventEncoder,
     metrics_json,
     process_json,
     sandbox_json,
@@ -164,7 +164,7 @@ async def run_cell(sandbox_id: str, given: Given, request: Request, core: CoreDe
     body = checked(models.RunCell, given)
     items = core.of(request).sandboxes.run_cell(sandbox_id, body.code, timeout=body.timeout)
     if wants_stream(request, body.stream):
-        return await stream(request, items, EventJson().told)
+        return await stream(request, items, SandboxEventEncoder().told)
     return await whole(request, items, rich=True)
 
 
@@ -183,7 +183,7 @@ async def run_command(sandbox_id: str, given: Given, request: Request, core: Cor
         timeout=body.timeout,
     )
     if wants_stream(request, body.stream):
-        return await stream(request, items, EventJson().told)
+        return await stream(request, items, SandboxEventEncoder().told)
     return await whole(request, items, rich=False)
 
 
@@ -218,7 +218,7 @@ async def watch_process(
 ) -> Response:
     """Streams a process's output to its end: stdout, stderr, lost, end."""
     items = core.of(request).sandboxes.watch_process(sandbox_id, pid, offset=offset)
-    return await stream(request, items, EventJson().told)
+    return await stream(request, items, SandboxEventEncoder().told)
 
 
 @routes.post(
@@ -279,5 +279,5 @@ async def list_tools(sandbox_id: str, request: Request, core: CoreDep) -> Respon
 async def call_tool(sandbox_id: str, name: str, given: Given, request: Request, core: CoreDep) -> Response:
     """Calls a tool; the answer is an MCP tool result, whose isError says whether it failed."""
     work = core.of(request).sandboxes.call_tool(sandbox_id, name, JsonText(dump(given)))
-    result = await unless_gone(request.receive, work)
+    result = await cancel_on_disconnect(request.receive, work)
     return Response(result, 200, None, "application/json")

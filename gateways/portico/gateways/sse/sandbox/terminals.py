@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from portico.client import PorticoError
 from portico.client.sandboxes.code import to_command
 from portico.client.sandboxes.streams import Terminal
-from portico.gateways.http.core_connection import Core, caller_metadata
+from portico.gateways.http.core_connection import CoreConnection, caller_metadata
 from portico.gateways.sse.errors import error_json
 from portico.gateways.sse.sandbox.sandbox_encoding import end_json
 
@@ -32,7 +32,7 @@ async def terminal(
     socket: WebSocket, sandbox_id: str, command: str = "", rows: Size = 24, columns: Size = 80
 ) -> None:
     """Runs a shell, or `command`, in a terminal of `rows` by `columns` characters."""
-    core: Core = socket.app.state.core
+    core: CoreConnection = socket.app.state.core
     metadata = caller_metadata(socket.scope["headers"])
     client = core.client.with_options(metadata=metadata) if metadata else core.client
     run = to_command(command) if command else None

@@ -9,12 +9,12 @@ from opentelemetry import context
 from support.agent_calls import calling
 
 from portico.core.services.rpc import audit_log
-from portico.model.identity import EVERYBODY, principal
+from portico.model.identity import UNAUTHENTICATED_OPERATOR, make_principal
 from portico.telemetry.log import log_ids
 from portico.telemetry.tracing import spans
 from portico.v1 import agent_pb2, identity_pb2, query_pb2, sandbox_pb2
 
-WHO = principal("acme", "ann", frozenset(("use",)))
+WHO = make_principal("acme", "ann", frozenset(("use",)))
 
 
 def told(method: str, request: object, answer: object = None, **more: Any) -> dict[str, object]:
@@ -58,7 +58,7 @@ def test_a_line_says_who_did_what_and_for_which_request() -> None:
 
 def test_without_auth_or_before_it_is_known_nobody_is_named() -> None:
     assert told("/portico.v1.QueryService/GetRun", None)["caller"] is None
-    with calling(EVERYBODY):
+    with calling(UNAUTHENTICATED_OPERATOR):
         assert told("/portico.v1.QueryService/GetRun", None)["caller"] is None
 
 

@@ -25,7 +25,7 @@ from portico.client import (
 )
 from portico.core.server.core_server import CoreServer
 from portico.core.settings.core_settings import CoreSettings
-from portico.process.listen_address import is_local
+from portico.process.listen_address import is_local_grpc_address
 from portico.v1 import query_pb2
 
 
@@ -249,7 +249,7 @@ async def test_a_jwt_is_a_credential_too(tmp_path: Path, monkeypatch: pytest.Mon
     ],
 )
 def test_an_address_that_others_reach_needs_auth_or_a_word(address: str, local: bool) -> None:
-    assert is_local(address) is local
+    assert is_local_grpc_address(address) is local
     settings = {"listen": ["127.0.0.1:0", address], "store": "memory://"}
     if local:
         CoreSettings(**settings)  # type: ignore[arg-type]

@@ -32,7 +32,7 @@ from portico.core.services.rpc.current_principal import (
 )
 from portico.core.stores.open_stores import open_stores
 from portico.core.stores.ports.stores import Commit, RunRecord
-from portico.model.identity import EVERYBODY, Principal, owner_key, principal
+from portico.model.identity import UNAUTHENTICATED_OPERATOR, Principal, make_principal, owner_key
 
 ADA = owner_key("acme", "ada")
 BOB = owner_key("acme", "bob")
@@ -40,7 +40,7 @@ EVE = owner_key("globex", "eve")
 
 
 def ada(*scopes: str) -> Principal:
-    return principal("acme", "ada", frozenset(scopes))
+    return make_principal("acme", "ada", frozenset(scopes))
 
 
 def test_a_caller_is_its_credentials_user_whether_it_says_so_or_nothing() -> None:
@@ -73,7 +73,7 @@ def test_an_operator_names_any_tenants_user_and_lists_everybodys() -> None:
 
 
 def test_who_is_believed_must_say_who_it_is() -> None:
-    with calling(EVERYBODY):
+    with calling(UNAUTHENTICATED_OPERATOR):
         assert (owner_of("ada"), session_owner("ada", "s"), session_owner("", "s")) == ("ada", "ada", "s")
         assert owner_of("", required=False) == ""
         with pytest.raises(InvalidArgument):
@@ -199,7 +199,7 @@ async def test_a_run_of_anothers_is_not_there(engine: RunEngine) -> None:
         await check_run(engine, f"of {BOB}", reading=True)
         with pytest.raises(RunNotFound):
             await check_run(engine, f"of {BOB}")
-    with calling(EVERYBODY):
+    with calling(UNAUTHENTICATED_OPERATOR):
         await check_run(engine, f"of {BOB}")
         await check_run(engine, "resp_nobody")  # while auth is off nothing is hidden
     with calling(ANONYMOUS), pytest.raises(Unauthenticated):
@@ -213,7 +213,7 @@ async def test_a_live_run_is_its_owners_alone(engine: RunEngine) -> None:
     await run.wait_published(0)
     with calling(ada("use")):
         await check_run(engine, run.run_id)
-    with calling(principal("acme", "bob", frozenset(("use",)))), pytest.raises(RunNotFound):
+    with calling(make_principal("acme", "bob", frozenset(("use",)))), pytest.raises(RunNotFound):
         await check_run(engine, run.run_id)
     with calling(ada("deliver")):
         await check_run(engine, run.run_id, reading=True)

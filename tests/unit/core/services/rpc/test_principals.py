@@ -17,7 +17,7 @@ from portico.core.services.agent import AgentService
 from portico.core.services.multiplex import Link
 from portico.core.services.query import QueryService
 from portico.core.services.rpc import authentication, current_principal
-from portico.model.identity import EVERYBODY, SCOPES, Principal, principal
+from portico.model.identity import SCOPES, UNAUTHENTICATED_OPERATOR, Principal, make_principal
 from portico.v1 import query_pb2
 
 
@@ -74,19 +74,19 @@ def test_nothing_takes_a_missing_check_for_leave(made: Any) -> None:
 
 
 def test_everybody_may_do_everything_as_whoever_it_says_it_is() -> None:
-    with calling(EVERYBODY):
+    with calling(UNAUTHENTICATED_OPERATOR):
         assert current_principal.owner_of("ada") == "ada"
         assert current_principal.owner_of("", required=False) == ""
         assert current_principal.session_owner("", "s") == "s"
         assert current_principal.listed_owner("") == ""
         assert current_principal.is_own("tenant:acme:ada")
     for scope in SCOPES:
-        assert scope in EVERYBODY.allowed
+        assert scope in UNAUTHENTICATED_OPERATOR.allowed
 
 
 def test_no_other_principal_is_everybody() -> None:
     for scope in SCOPES:
-        assert not principal("", "", frozenset((scope,))).believed
+        assert not make_principal("", "", frozenset((scope,))).believed
     assert not Principal("", "", frozenset(SCOPES)).believed
     with calling(current_principal.ANONYMOUS), pytest.raises(Unauthenticated):
         current_principal.caller()

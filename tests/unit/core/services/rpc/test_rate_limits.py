@@ -8,11 +8,11 @@ import pytest
 from portico.core.errors import LimitExceeded
 from portico.core.services.rpc import rate_limits
 from portico.core.services.rpc.rate_limits import RateExceeded, Rates
-from portico.model.identity import principal
+from portico.model.identity import make_principal
 from portico.v1 import rates_pb2
 
-ADA, BOB = (principal("acme", user, frozenset(("use",))) for user in ("ada", "bob"))
-CAROL = principal("globex", "carol", frozenset(("use",)))
+ADA, BOB = (make_principal("acme", user, frozenset(("use",))) for user in ("ada", "bob"))
+CAROL = make_principal("globex", "carol", frozenset(("use",)))
 
 
 def test_a_bucket_empties_and_fills_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +52,7 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limits, "REMEMBERED", 10)
     limits = Rates(per_tenant=None, per_user=0.5)
     for number in range(100):
-        limits.count(principal("", f"user{number}", frozenset()))
+        limits.count(make_principal("", f"user{number}", frozenset()))
     assert len(limits._buckets) == 10
 
 

@@ -10,10 +10,10 @@ from support.identity import guarded_core
 
 from portico.client import Multiplexer
 from portico.gateways.a2a.push import delivery
-from portico.gateways.a2a.push.address_check import Guard
+from portico.gateways.a2a.push.address_check import AddressCheck
 from portico.gateways.a2a.push.delivery import Delivery
 from portico.gateways.a2a.settings import A2aSettings
-from portico.gateways.http.core_connection import Core
+from portico.gateways.http.core_connection import CoreConnection
 
 
 async def test_a_missing_credential_is_told_once(
@@ -27,7 +27,7 @@ async def test_a_missing_credential_is_told_once(
             core.nobody() as client,
             Multiplexer(client) as streams,
         ):
-            delivering = Delivery(Core(client, streams), client, Guard([]), A2aSettings())
+            delivering = Delivery(CoreConnection(client, streams), client, AddressCheck([]), A2aSettings())
             running = asyncio.create_task(delivering.run())
             async with asyncio.timeout(60):
                 while delivering._refused.left_out < 20:

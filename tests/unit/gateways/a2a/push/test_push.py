@@ -15,7 +15,7 @@ from support.deployment import eventually
 from support.measurements import measuring
 
 from portico.core.errors import StoreUnavailable
-from portico.gateways.a2a.push.address_check import Guard, Refused
+from portico.gateways.a2a.push.address_check import AddressCheck, AddressRefused
 from portico.gateways.a2a.push.delivery import Delivery
 from portico.v1 import push_pb2
 
@@ -428,14 +428,14 @@ async def test_receivers_that_are_not_public_are_refused(core_directory: Path) -
     ],
 )
 async def test_the_guard_lets_only_public_addresses_pass(url: str) -> None:
-    with pytest.raises(Refused):
-        await Guard(()).check(url)
+    with pytest.raises(AddressRefused):
+        await AddressCheck(()).check(url)
 
 
 async def test_the_guard_lets_pass_what_is_public_or_allowed() -> None:
-    target = await Guard(()).check("https://93.184.216.34:8443/x?y")
+    target = await AddressCheck(()).check("https://93.184.216.34:8443/x?y")
     assert (target.address, target.port) == ("93.184.216.34", 8443)
-    assert (await Guard(["10.0.0.0/8"]).check("http://10.1.2.3/")).address == "10.1.2.3"
-    await Guard(["LOCALHOST"]).check("http://localhost/")
-    with pytest.raises(Refused):
-        await Guard(["10.0.0.0/8"]).check("http://192.168.1.1/")
+    assert (await AddressCheck(["10.0.0.0/8"]).check("http://10.1.2.3/")).address == "10.1.2.3"
+    await AddressCheck(["LOCALHOST"]).check("http://localhost/")
+    with pytest.raises(AddressRefused):
+        await AddressCheck(["10.0.0.0/8"]).check("http://192.168.1.1/")

@@ -8,7 +8,7 @@ from a2a.types import a2a_pb2 as a2a
 from support.a2a_gateways import running_core
 
 from portico.client import Client
-from portico.gateways.a2a.tasks.translator import Translator, Update
+from portico.gateways.a2a.tasks.translator import TaskTranslator, Update
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 
@@ -67,12 +67,12 @@ async def test_a_task_and_what_follows_make_the_end_from_any_place_on(
     tmp_path: Path, words: str, answer: str
 ) -> None:
     asked, events = await log(tmp_path, words, answer)
-    whole = Translator(asked)
+    whole = TaskTranslator(asked)
     for event in events:
         whole.take(event)
     end = whole.task()
     for cut in range(1, len(events) + 1):
-        translator = Translator(asked)
+        translator = TaskTranslator(asked)
         for event in events[:cut]:
             translator.take(event, telling=False)
         task = translator.task()
@@ -86,7 +86,7 @@ async def test_a_task_and_what_follows_make_the_end_from_any_place_on(
 
 async def test_an_attempt_voids_what_was_said_before(tmp_path: Path) -> None:
     asked, events = await log(tmp_path, "count 2")
-    translator = Translator(asked)
+    translator = TaskTranslator(asked)
     for event in events[:-1]:
         translator.take(event)
     assert translator.task().artifacts
@@ -116,7 +116,7 @@ async def test_a_reader_takes_a_void_attempt_back_wherever_both_began(tmp_path: 
                 event.message.id += "_2"
             elif event.HasField("content"):
                 event.content.msg_id += "_2"
-        whole = Translator(asked)
+        whole = TaskTranslator(asked)
         for event in (*first, *second):
             whole.take(event)
         right = [(id, parts) for id, parts in said(whole.task().artifacts) if any(parts)]
@@ -124,7 +124,7 @@ async def test_a_reader_takes_a_void_attempt_back_wherever_both_began(tmp_path: 
         ids = [message.message_id for message in whole.task().history]
         assert all(id.endswith("_2") for id in ids[1:]), "a void thought is in the history"
         for cut in (1, crash // 2 + 1, crash):
-            translator = Translator(asked)
+            translator = TaskTranslator(asked)
             for event in (*first, *second)[:cut]:
                 translator.take(event, telling=False)
             task = translator.task()
@@ -139,7 +139,7 @@ async def test_a_reader_takes_a_void_attempt_back_wherever_both_began(tmp_path: 
 async def test_every_chunk_has_a_part(tmp_path: Path, accepted: list[str]) -> None:
     asked, events = await log(tmp_path, "rich")
     asked.accepted_output_modes.extend(accepted)
-    translator = Translator(asked)
+    translator = TaskTranslator(asked)
     for event in events:
         for update in translator.take(event):
             if isinstance(update, a2a.TaskArtifactUpdateEvent):

@@ -22,10 +22,10 @@ from portico.agent import AgentApp, Context
 from portico.client import Client
 from portico.gateways.__main__ import GATEWAYS, make_site
 from portico.gateways.a2a.cards import CARD_PATH, DEFAULT_PATH
-from portico.gateways.a2a.request_handler import Handler
+from portico.gateways.a2a.request_handler import A2aRequestHandler
 from portico.gateways.http.request import origin_check
 from portico.gateways.http.settings import HttpSettings
-from portico.gateways.http.site import METRICS, Site
+from portico.gateways.http.site import METRICS, GatewaySite
 from portico.gateways.mcp.settings import PATH as MCP_PATH
 from portico.gateways.openai.app import PREFIXES
 from portico.gateways.openai.app import create_app as openai_app
@@ -65,7 +65,9 @@ def of_openai() -> set[Route]:
 def of_a2a() -> set[Route]:
     rest = {
         (method, getattr(route, "path", ""))
-        for route in create_rest_routes(Handler(Mock(), Mock(), Mock(), Mock()), enable_v0_3_compat=True)
+        for route in create_rest_routes(
+            A2aRequestHandler(Mock(), Mock(), Mock(), Mock()), enable_v0_3_compat=True
+        )
         for method in getattr(route, "methods", None) or ()
     }
     whole = {("POST", ""), *rest}
@@ -92,7 +94,7 @@ LINK = [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]
 SAFE = ("GET", "HEAD", "OPTIONS")
 
 
-async def asked(site: Site, route: Route, headers: Iterable[tuple[str, str]]) -> Answer:
+async def asked(site: GatewaySite, route: Route, headers: Iterable[tuple[str, str]]) -> Answer:
     """Returns the site's answer. Its gateways are not opened: one that is reached raises."""
     method, path = route
     kind = "websocket" if method == "WEBSOCKET" else "http"
@@ -124,7 +126,7 @@ async def asked(site: Site, route: Route, headers: Iterable[tuple[str, str]]) ->
 
 
 @pytest.fixture(scope="module")
-def site() -> Site:
+def site() -> GatewaySite:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("portico.gateways.__main__._log", lambda settings: None)
         return make_site("all", {"metrics": "true"}, ["127.0.0.1"])
@@ -140,7 +142,7 @@ def test_every_gateway_has_a_table() -> None:
 
 
 @pytest.mark.parametrize("gateway", TABLES)
-async def test_no_route_answers_a_foreign_page(site: Site, gateway: str) -> None:
+async def test_no_route_answers_a_foreign_page(site: GatewaySite, gateway: str) -> None:
     for route in sorted(TABLES[gateway]() | BESIDE):
         for host in ("evil.example", "evil.example:8090", "localhost.evil.example:8090", ""):
             headers = [("host", host)] if host else []
@@ -202,7 +204,7 @@ async def test_who_may_call_reaches_the_gateway(who: str) -> None:
     settings = SseSettings(
         cors_origins=["http://localhost:3000", "https://ui.example"], allowed_hosts=["app.example"]
     )
-    site = Site([Reached(settings)], HttpSettings())
+    site = GatewaySite([Reached(settings)], HttpSettings())
     headers = ALLOWED[who]
     if "host" not in dict(headers):
         headers = [("host", HOST), *headers]
@@ -211,14 +213,14 @@ async def test_who_may_call_reaches_the_gateway(who: str) -> None:
 
 
 async def test_a_star_allows_every_origin_and_no_other_host() -> None:
-    site = Site([Reached(SseSettings(cors_origins=["*"]))], HttpSettings())
+    site = GatewaySite([Reached(SseSettings(cors_origins=["*"]))], HttpSettings())
     for origin in ("https://evil.example", "null"):
         assert (await asked(site, ("POST", "/"), [("host", HOST), ("origin", origin)]))[0] == 299
     assert (await asked(site, ("POST", "/"), [("host", "evil.example")]))[0] == 421
 
 
 async def test_a_link_from_another_site_can_be_followed() -> None:
-    site = Site([Reached(SseSettings())], HttpSettings())
+    site = GatewaySite([Reached(SseSettings())], HttpSettings())
     for method in SAFE:
         assert (await asked(site, (method, "/docs"), [*ELSEWHERE, *LINK]))[0] == 299
     assert (await asked(site, ("POST", "/docs"), [*ELSEWHERE, *LINK]))[0] == 403
@@ -238,7 +240,7 @@ async def test_a_link_from_another_site_can_be_followed() -> None:
 async def test_a_page_that_may_call_shows_pictures_from_here(
     origins: list[str], referer: str, shown: bool
 ) -> None:
-    site = Site([Reached(SseSettings(cors_origins=origins))], HttpSettings())
+    site = GatewaySite([Reached(SseSettings(cors_origins=origins))], HttpSettings())
     for how in (PICTURE, FRAME):
         told = await asked(site, ("GET", "/plot.png"), [*ELSEWHERE, *how, ("referer", referer)])
         assert told[0] == (299 if shown else 403)
@@ -247,7 +249,7 @@ async def test_a_page_that_may_call_shows_pictures_from_here(
 
 
 async def test_a_signed_path_is_open_to_pages_of_any_origin() -> None:
-    site = Site([Reached(SseSettings())], HttpSettings())
+    site = GatewaySite([Reached(SseSettings())], HttpSettings())
     for route in (("GET", PORT_PATH), ("POST", PORT_PATH), ("WEBSOCKET", PORT_PATH)):
         for origin in ("null", "https://evil.example"):
             told = await asked(

@@ -22,7 +22,7 @@ from portico.gateways.a2a.app import A2aGateway
 from portico.gateways.a2a.settings import A2aSettings
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import Gateway
-from portico.gateways.mcp.lazy_gateway import LateMcpGateway
+from portico.gateways.mcp.lazy_gateway import LazyMcpGateway
 from portico.gateways.mcp.settings import McpSettings
 from portico.gateways.openai.app import OpenAiGateway
 from portico.gateways.openai.app import create_app as openai_app
@@ -102,7 +102,7 @@ async def http(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx.
     core = settings_in(directory)
     gateways: list[Gateway] = [
         A2aGateway(A2aSettings(**core, push=False)),
-        LateMcpGateway(McpSettings(**core)),
+        LazyMcpGateway(McpSettings(**core)),
         OpenAiGateway(OpenAiSettings(**core)),
         SseGateway(SseSettings(**core)),
     ]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from uvicorn.protocols.http.flow_control import FlowControl
 
-from portico.gateways.http.server.batched_protocol import Chunks, Cork, CorkedTransport
+from portico.gateways.http.server.batched_protocol import BatchedTransport, Chunks, WriteBatch
 
 
 class Inner(asyncio.Transport):
@@ -38,13 +38,13 @@ class Inner(asyncio.Transport):
 
 
 @pytest.fixture
-def cork() -> Cork:
-    return Cork()
+def cork() -> WriteBatch:
+    return WriteBatch()
 
 
-async def test_writes_of_one_turn_are_one(cork: Cork) -> None:
+async def test_writes_of_one_turn_are_one(cork: WriteBatch) -> None:
     inner = Inner()
-    corked = CorkedTransport(inner, cork)
+    corked = BatchedTransport(inner, cork)
     corked.write(b"a")
     corked.write(b"b")
     assert inner.written == []
@@ -55,9 +55,9 @@ async def test_writes_of_one_turn_are_one(cork: Cork) -> None:
     assert inner.written == [b"ab", b"c"]
 
 
-async def test_close_writes_what_is_left(cork: Cork) -> None:
+async def test_close_writes_what_is_left(cork: WriteBatch) -> None:
     inner = Inner()
-    corked = CorkedTransport(inner, cork)
+    corked = BatchedTransport(inner, cork)
     corked.write(b"a")
     corked.close()
     assert (inner.written, inner.closed) == ([b"a"], True)
@@ -65,9 +65,9 @@ async def test_close_writes_what_is_left(cork: Cork) -> None:
     assert inner.written == [b"a"]
 
 
-async def test_abort_drops_it_and_a_lost_connection_takes_nothing(cork: Cork) -> None:
+async def test_abort_drops_it_and_a_lost_connection_takes_nothing(cork: WriteBatch) -> None:
     inner = Inner()
-    corked = CorkedTransport(inner, cork)
+    corked = BatchedTransport(inner, cork)
     corked.write(b"a")
     corked.abort()
     await asyncio.sleep(0)
@@ -76,12 +76,12 @@ async def test_abort_drops_it_and_a_lost_connection_takes_nothing(cork: Cork) ->
     assert inner.written == []
 
 
-async def test_a_connection_that_cannot_write_costs_no_other_its_turn(cork: Cork) -> None:
+async def test_a_connection_that_cannot_write_costs_no_other_its_turn(cork: WriteBatch) -> None:
     problems: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
     inner = [Inner() for _ in range(3)]
     inner[1].broken = True
-    corked = [CorkedTransport(one, cork) for one in inner]
+    corked = [BatchedTransport(one, cork) for one in inner]
     for _ in range(2):
         for one in corked:
             one.write(b"a")
@@ -91,9 +91,9 @@ async def test_a_connection_that_cannot_write_costs_no_other_its_turn(cork: Cork
     assert [problem["message"] for problem in problems] == ["a write failed"]
 
 
-async def test_each_piece_has_a_chunk_and_nothing_has_none(cork: Cork) -> None:
+async def test_each_piece_has_a_chunk_and_nothing_has_none(cork: WriteBatch) -> None:
     inner = Inner()
-    corked = CorkedTransport(inner, cork)
+    corked = BatchedTransport(inner, cork)
     chunks = Chunks(corked, FlowControl(corked))
     corked.write(b"head ")
     chunks.write((b"a" * 16, b"", b"bc", None))

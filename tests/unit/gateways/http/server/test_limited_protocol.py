@@ -10,7 +10,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from portico.gateways.http.server import limited_protocol
-from portico.gateways.http.server.batched_protocol import CorkedProtocol
+from portico.gateways.http.server.batched_protocol import BatchedProtocol
 
 Open = Callable[[], Any]
 HEAD = b"POST / HTTP/1.1\r\nhost: a\r\n"
@@ -38,7 +38,7 @@ async def counting(scope: Scope, receive: Receive, send: Send) -> None:
 async def connect() -> AsyncIterator[Open]:
     """Opens a connection to a server; yields a reader and a writer."""
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(counting, http=CorkedProtocol, lifespan="off", log_level="critical")
+    config = uvicorn.Config(counting, http=BatchedProtocol, lifespan="off", log_level="critical")
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve([listening]))
     while not server.started:

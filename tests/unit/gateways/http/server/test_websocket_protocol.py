@@ -8,8 +8,8 @@ import pytest
 from starlette.types import Receive, Scope, Send
 from support.serving import running_site
 
-from portico.gateways.http.core_connection import Core
-from portico.gateways.http.server.websocket_protocol import SocketProtocol
+from portico.gateways.http.core_connection import CoreConnection
+from portico.gateways.http.server.websocket_protocol import LimitedWebSocketProtocol
 from portico.gateways.http.settings import HttpSettings
 
 HANDSHAKE = (
@@ -25,7 +25,7 @@ class Echo:
     def claims(self, path: str) -> bool:
         return True
 
-    def open(self, core: Core) -> None:
+    def open(self, core: CoreConnection) -> None:
         pass
 
     def stop(self) -> None:
@@ -72,7 +72,7 @@ async def test_fragments_are_joined_as_they_come(pipe: Pipe) -> None:
     reader, writer = pipe
     writer.write(frame(2, b"x", end=False) + frame(0, b"x", end=False) * 50_000)
     await writer.drain()
-    (protocol,) = (one for one in gc.get_objects() if isinstance(one, SocketProtocol))
+    (protocol,) = (one for one in gc.get_objects() if isinstance(one, LimitedWebSocketProtocol))
     async with asyncio.timeout(60):
         while len(protocol._message) < 50_001:
             await asyncio.sleep(0.01)

@@ -12,7 +12,7 @@ from starlette.datastructures import State
 
 from portico.agent import AgentApp as PorticoApp
 from portico.compat.agentscope_runtime.engine.deployers.utils.deployment_modes import DeploymentMode
-from portico.compat.agentscope_runtime.engine.function_adapter import adapted
+from portico.compat.agentscope_runtime.engine.function_adapter import adapt_function
 from portico.compat.agentscope_runtime.engine.paths import PATH, check_path
 from portico.compat.agentscope_runtime.errors import NotThereYet
 
@@ -120,7 +120,7 @@ class AgentApp(PorticoApp):
         name = {"agentscope": _agentscope(), "text": ""}.get(framework, framework)
 
         def register(function: Any) -> Any:
-            self.query_function = adapted(function)
+            self.query_function = adapt_function(function)
             self.framework = name
             return function
 

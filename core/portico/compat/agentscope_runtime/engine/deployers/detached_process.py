@@ -15,7 +15,7 @@ POLL_SECONDS = 0.05
 LOG_CHARACTERS = 2000
 
 
-class Detached:
+class DetachedProcess:
     """Known by its process id and when that process began: ids are given again."""
 
     def __init__(self, pid: int, began: str, url: str = "", log: Path | None = None) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from portico.compat.agentscope_runtime.engine.deployers.base import DeployManager
-from portico.compat.agentscope_runtime.engine.deployers.detached_process import Detached, target_of
+from portico.compat.agentscope_runtime.engine.deployers.detached_process import DetachedProcess, target_of
 from portico.compat.agentscope_runtime.engine.deployers.state import Deployment
 from portico.compat.agentscope_runtime.engine.deployers.utils.deployment_modes import DeploymentMode
 from portico.compat.agentscope_runtime.engine.paths import PATH, check_path
@@ -39,7 +39,7 @@ class LocalDeployManager(DeployManager):
         self._startup_timeout = startup_timeout
         self._log = logger or logging.getLogger(__name__)
         self._server: Embedded | None = None
-        self._detached: Detached | None = None
+        self._detached: DetachedProcess | None = None
 
     async def deploy(
         self,
@@ -119,7 +119,7 @@ class LocalDeployManager(DeployManager):
         host, open_to_all = allowed_host(self.host)
         log = self.state_manager.state_dir / f"{self.deploy_id}.log"
         self._detached = await asyncio.to_thread(
-            Detached.start, target, host, self.port, log, environment, open_to_all=open_to_all
+            DetachedProcess.start, target, host, self.port, log, environment, open_to_all=open_to_all
         )
         try:
             await asyncio.to_thread(self._detached.wait_ready, self._startup_timeout)
@@ -137,7 +137,7 @@ class LocalDeployManager(DeployManager):
         if deploy_id == self.deploy_id and self._server is not None:
             server, self._server = self._server, None
             stopped = await asyncio.to_thread(server.stop, self._shutdown_timeout)
-        elif (detached := Detached.found(deployment.config)) is not None:
+        elif (detached := DetachedProcess.found(deployment.config)) is not None:
             stopped = await asyncio.to_thread(detached.stop, self._shutdown_timeout)
             self._detached = None
         else:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from portico.core.errors import StoreUnavailable
 from portico.core.stores.sql.epoch_fence import Owner
-from portico.telemetry.log.retry_log import Rarely
+from portico.telemetry.log.retry_log import RetryLog
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Upkeep:
     def __init__(self, database: Kept) -> None:
         self._database = database
         self._writes = 0
-        self._refused, self._defects = Rarely(), Rarely()
+        self._refused, self._defects = RetryLog(), RetryLog()
         self._task: asyncio.Task[None] | None = None
         self._busy_until = 0.0
 

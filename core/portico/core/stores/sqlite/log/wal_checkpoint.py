@@ -14,7 +14,7 @@ from portico.core.stores.sqlite.connection_thread import CallThread
 from portico.core.stores.sqlite.database_file import SqliteFile
 from portico.core.stores.sqlite.log.wal_identity import WalBase
 from portico.core.stores.sqlite.sqlite_errors import plain_failures
-from portico.telemetry.log.retry_log import Rarely
+from portico.telemetry.log.retry_log import RetryLog
 
 _T = TypeVar("_T")
 
@@ -46,7 +46,7 @@ class Checkpointer:
         self._path = file.path.with_name(f"{file.path.name}-wal")
         self._written = 0
         self._size_before = 0
-        self._failing = Rarely()
+        self._failing = RetryLog()
         self._busy = False
 
     def written(self, size_bytes: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from portico.gateways.http.request import body_fields
 from portico.gateways.openai.errors import OpenAiError, invalid, missing, unsupported
 from portico.gateways.openai.openapi_errors import or_null
-from portico.gateways.openai.responses.request.input_items import Items
+from portico.gateways.openai.responses.request.input_items import InputItems
 from portico.gateways.openai.responses.request.offered_tools import read_tools
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
@@ -57,7 +57,7 @@ def read_creation(body: dict[str, Any]) -> Creation:
         extra[name] = value
     _parameters(body, request.parameters)
     read_tools(body.get("tools"), request.tools)
-    items = Items(request.input)
+    items = InputItems(request.input)
     if body.get("input") is None:
         raise missing("input")
     items.read(body["input"])
@@ -81,7 +81,7 @@ def read_creation(body: dict[str, Any]) -> Creation:
     if query.background and query.ephemeral:
         message = "'background' requires 'store': true, since a background response is read later."
         raise OpenAiError(message, code="invalid_value", param="background")
-    stream = body_fields.flag(body, "stream")
+    stream = body_fields.read_bool(body, "stream")
     _stream_options(body.get("stream_options"), stream=stream)
     if extra:
         request.extra_json = body_fields.dump(extra, next(iter(extra)))
@@ -134,7 +134,7 @@ def _stream_options(value: Any, *, stream: bool) -> None:
         if name != "include_obfuscation":
             message = f"Unknown parameter: 'stream_options.{name}'."
             raise OpenAiError(message, code="unknown_parameter", param=f"stream_options.{name}")
-    body_fields.flag(value, "include_obfuscation")
+    body_fields.read_bool(value, "include_obfuscation")
 
 
 def _parameters(body: dict[str, Any], parameters: query_pb2.ModelParameters) -> None:
@@ -156,17 +156,17 @@ def _parameters(body: dict[str, Any], parameters: query_pb2.ModelParameters) -> 
 
 def _text(value: Any, name: str) -> None:
     if not isinstance(value, str):
-        raise invalid(name, f"must be a string, not {body_fields.show(value)}", "invalid_type")
+        raise invalid(name, f"must be a string, not {body_fields.quote_value(value)}", "invalid_type")
 
 
 def _flag(value: Any, name: str) -> None:
     if not isinstance(value, bool):
-        raise invalid(name, f"must be true or false, not {body_fields.show(value)}", "invalid_type")
+        raise invalid(name, f"must be true or false, not {body_fields.quote_value(value)}", "invalid_type")
 
 
 def _object(value: Any, name: str) -> None:
     if not isinstance(value, dict):
-        raise invalid(name, f"must be an object, not {body_fields.show(value)}", "invalid_type")
+        raise invalid(name, f"must be an object, not {body_fields.quote_value(value)}", "invalid_type")
 
 
 def _list(value: Any, name: str) -> None:
@@ -189,7 +189,7 @@ def _logprobs(value: Any, name: str) -> None:
 def _one_of(*words: str) -> Callable[[Any, str], None]:
     def check(value: Any, name: str) -> None:
         if not isinstance(value, str) or value not in words:
-            raise invalid(name, f"must be one of {', '.join(words)}, not {body_fields.show(value)}")
+            raise invalid(name, f"must be one of {', '.join(words)}, not {body_fields.quote_value(value)}")
 
     return check
 

@@ -46,7 +46,7 @@ _REQUIRED = {
 _OUTSIDE = frozenset(("type", "id", "status"))
 
 
-class Items:
+class InputItems:
     """Converts items to messages. References to other items are collected; the caller must fill in their
     messages.
     """
@@ -64,7 +64,9 @@ class Items:
             return
         if not isinstance(value, list):
             raise invalid(
-                field, f"must be a string or a list of items, not {body_fields.show(value)}", "invalid_type"
+                field,
+                f"must be a string or a list of items, not {body_fields.quote_value(value)}",
+                "invalid_type",
             )
         for index, item in enumerate(value):
             self._item(item, f"{field}[{index}]")
@@ -73,7 +75,7 @@ class Items:
 
     def _item(self, item: Any, field: str) -> None:
         if not isinstance(item, dict):
-            raise invalid(field, f"must be an object, not {body_fields.show(item)}", "invalid_type")
+            raise invalid(field, f"must be an object, not {body_fields.quote_value(item)}", "invalid_type")
         kind = item.get("type") or ("message" if "role" in item else "item_reference")
         if not isinstance(kind, str):
             raise invalid(f"{field}.type", "must be a string", "invalid_type")
@@ -119,7 +121,9 @@ def _required(item: dict[str, Any], name: str, field: str) -> str:
 def _message(item: dict[str, Any], message: pb.Message, field: str) -> None:
     role = item.get("role")
     if not isinstance(role, str) or role not in ROLES:
-        raise invalid(f"{field}.role", f"must be one of {', '.join(ROLES)}, not {body_fields.show(role)}")
+        raise invalid(
+            f"{field}.role", f"must be one of {', '.join(ROLES)}, not {body_fields.quote_value(role)}"
+        )
     message.type = pb.MESSAGE_TYPE_MESSAGE
     message.role = ROLES[role]
     content = item.get("content")

@@ -10,7 +10,9 @@ from portico.v1 import events_pb2 as pb
 from portico.v1 import session_pb2
 
 
-async def look_up(client: Client, creation: Creation, user_id: str, session_id: str, before: str) -> None:
+async def resolve_references(
+    client: Client, creation: Creation, user_id: str, session_id: str, before: str
+) -> None:
     """Fills in referenced items, and checks that no other item is already in the session.
 
     Args:
@@ -35,7 +37,7 @@ async def look_up(client: Client, creation: Creation, user_id: str, session_id: 
     )
 
 
-async def check_new(client: Client, ids: dict[str, str], user_id: str, session_id: str) -> None:
+async def check_not_stored(client: Client, ids: dict[str, str], user_id: str, session_id: str) -> None:
     """Raises OpenAiError if the session has one of these items; `ids` maps ids to paths."""
     await _Session(client, user_id, session_id).check_new(ids)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from portico.gateways.openai.content_text import as_text, content_data, content_text
+from portico.gateways.openai.content_text import content_as_text, content_data, content_text
 from portico.gateways.openai.responses.request.input_items import OURS
 from portico.v1 import events_pb2 as pb
 
@@ -68,10 +68,10 @@ def _data_item(
     if message.type == pb.MESSAGE_TYPE_FUNCTION_CALL:
         if more.get("type") == "custom_tool_call":
             return {"type": "custom_tool_call", **_renamed(data, "arguments", "input")}
-        return {"type": "function_call", **data, "arguments": as_text(data.get("arguments"))}
+        return {"type": "function_call", **data, "arguments": content_as_text(data.get("arguments"))}
     if message.type in _OUTPUTS:
         output = data.get("output")
-        told = output if isinstance(output, list) else as_text(output)
+        told = output if isinstance(output, list) else content_as_text(output)
         return {"type": more.get("type", "function_call_output"), **data, "output": told}
     if message.type in _CALLS:
         return {
@@ -80,8 +80,8 @@ def _data_item(
             "output": None,
             "error": None,
             **{name: value for name, value in data.items() if name != "call_id"},
-            "name": as_text(data.get("name")),
-            "arguments": as_text(data.get("arguments")),
+            "name": content_as_text(data.get("name")),
+            "arguments": content_as_text(data.get("arguments")),
         }
     if message.type in _DATA_TYPES:
         told_data = {name: value for name, value in data.items() if name != "id" or not message.id}

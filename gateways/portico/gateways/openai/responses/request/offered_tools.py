@@ -3,7 +3,7 @@
 from typing import Any
 
 from portico.gateways.http.request import body_fields
-from portico.gateways.http.request.tool_definitions import declared
+from portico.gateways.http.request.tool_definitions import read_tool
 from portico.gateways.openai.errors import invalid, missing
 
 
@@ -12,11 +12,11 @@ def read_tools(value: Any, target: Any) -> None:
     if value is None:
         return
     if not isinstance(value, list):
-        raise invalid("tools", f"must be a list, not {body_fields.show(value)}", "invalid_type")
+        raise invalid("tools", f"must be a list, not {body_fields.quote_value(value)}", "invalid_type")
     for index, tool in enumerate(value):
         field = f"tools[{index}]"
         if not isinstance(tool, dict):
-            raise invalid(field, f"must be an object, not {body_fields.show(tool)}", "invalid_type")
+            raise invalid(field, f"must be an object, not {body_fields.quote_value(tool)}", "invalid_type")
         kind = body_fields.text(tool, "type", field)
         if not kind:
             raise missing(f"{field}.type")
@@ -26,4 +26,4 @@ def read_tools(value: Any, target: Any) -> None:
             raise missing(f"{field}.name")
         if not name and kind == "mcp":
             raise missing(f"{field}.server_label")
-        target.append(declared(tool, tool, name or kind, kind, field))
+        target.append(read_tool(tool, tool, name or kind, kind, field))

@@ -31,7 +31,7 @@ _UNKNOWN = ("access_programs", "image", "input_transformations", "moderation", "
 _FUNCTION = {"description": None, "parameters": None, "strict": None}
 
 
-class Echo:
+class RequestEcho:
     """The request parameters as a Response repeats them."""
 
     def __init__(self, request: query_pb2.AgentRequest, *, background: bool = False) -> None:
@@ -57,7 +57,7 @@ class Echo:
         told["max_output_tokens"] = parameters.max_tokens if parameters.HasField("max_tokens") else None
         told["reasoning"] = {"effort": None, "summary": None, **_dict(extra.get("reasoning"))}
         told["text"] = {"format": {"type": "text"}, **_dict(extra.get("text"))}
-        told["tools"] = [told_tool(tool) for tool in request.tools]
+        told["tools"] = [tool_json(tool) for tool in request.tools]
         told["metadata"] = _strings(_object(request.metadata_json))
         self.fields = told
         self.background: bool = told["background"]
@@ -67,7 +67,7 @@ class Echo:
         self.summarised = bool(reasoning["summary"] or reasoning.get("generate_summary"))
 
 
-def told_tool(tool: query_pb2.Tool) -> dict[str, Any]:
+def tool_json(tool: query_pb2.Tool) -> dict[str, Any]:
     """Returns a tool for clients, without its credentials."""
     raw = _object(tool.raw_json)
     if raw and "function" not in raw:

@@ -14,7 +14,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from portico.gateways.openai.errors import NO_RETRY, OpenAiError
 from portico.gateways.openai.responses.request.input_items import OURS
 from portico.gateways.openai.responses.request.message_items import kept_in
-from portico.gateways.openai.responses.request.request_echo import Echo, told_tool
+from portico.gateways.openai.responses.request.request_echo import RequestEcho, tool_json
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 
@@ -26,7 +26,7 @@ def digest_of(query: query_pb2.QueryRequest) -> str:
     return blake2b(query.SerializeToString(deterministic=True), digest_size=16).hexdigest()
 
 
-def answer_of(query: query_pb2.QueryRequest, digest: str) -> list[pb.Message]:
+def read_tool_answer(query: query_pb2.QueryRequest, digest: str) -> list[pb.Message]:
     """Returns the input as the messages of an answer, with the request's parameters and key; `digest` is that
     of the original query.
     """
@@ -37,7 +37,7 @@ def answer_of(query: query_pb2.QueryRequest, digest: str) -> list[pb.Message]:
         "metadata": orjson.loads(request.metadata_json or "{}"),
         "parameters": MessageToDict(request.parameters, preserving_proto_field_name=True),
         # As sent to clients: without credentials, which must not enter the session.
-        "tools": [told_tool(tool) for tool in request.tools],
+        "tools": [tool_json(tool) for tool in request.tools],
     }
     kept: dict[str, Any] = {"request": {name: value for name, value in told.items() if value}}
     if query.idempotency_key:
@@ -50,7 +50,7 @@ def answer_of(query: query_pb2.QueryRequest, digest: str) -> list[pb.Message]:
     return messages
 
 
-def is_repeat(answer: Sequence[pb.Message], key: str, digest: str) -> bool:
+def is_repeated_answer(answer: Sequence[pb.Message], key: str, digest: str) -> bool:
     """Returns whether the answer was sent by a request with this key. Raises OpenAiError if that request was
     a different one.
     """
@@ -63,7 +63,7 @@ def is_repeat(answer: Sequence[pb.Message], key: str, digest: str) -> bool:
     return True
 
 
-def echo_of(told: Sequence[pb.Message], before: Echo) -> Echo:
+def echo_of(told: Sequence[pb.Message], before: RequestEcho) -> RequestEcho:
     """Returns the parameters that the response to this input repeats: those stored with it, else those of the
     response before.
     """
@@ -71,7 +71,7 @@ def echo_of(told: Sequence[pb.Message], before: Echo) -> Echo:
     if not isinstance(kept, dict):
         return before
     try:
-        echo = Echo(_request(kept), background=before.background)
+        echo = RequestEcho(_request(kept), background=before.background)
     except (ParseError, TypeError, AttributeError):
         return before  # not written by this gateway
     echo.fields |= {name: before.fields[name] for name in _NOT_ITS_OWN}

@@ -24,8 +24,8 @@ from portico.gateways.openai.json_routes import (
 from portico.gateways.openai.openapi_errors import errors
 from portico.gateways.openai.responses.openapi_schemas import ConversationObject, Deleted, ItemList
 from portico.gateways.openai.responses.request.creation import check_include, metadata_text
-from portico.gateways.openai.responses.request.input_items import Items
-from portico.gateways.openai.responses.request.item_references import check_new
+from portico.gateways.openai.responses.request.input_items import InputItems
+from portico.gateways.openai.responses.request.item_references import check_not_stored
 from portico.gateways.openai.responses.request.message_items import message_item
 from portico.gateways.openai.responses.run_opener import conversation_not_found
 from portico.v1 import events_pb2 as pb
@@ -62,7 +62,7 @@ def _messages(value: Any) -> tuple[list[pb.Message], dict[str, str]]:
     read = query_pb2.AgentRequest()
     if isinstance(value, str):
         value = [{"role": "user", "content": value}]
-    items = Items(read.input)
+    items = InputItems(read.input)
     items.read(value, "items")
     if items.references:
         raise unsupported(
@@ -152,7 +152,7 @@ async def create_items(
         check_include(body["include"])
     messages, given = _messages(body["items"])
     client = client_of(request, core)
-    await check_new(client, given, "", conversation_id)
+    await check_not_stored(client, given, "", conversation_id)
     try:
         added = await client.sessions.append_messages(conversation_id, messages)
     except NotFound:

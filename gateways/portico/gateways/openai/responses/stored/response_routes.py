@@ -7,8 +7,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from portico.client import FailedPrecondition, NotFound
-from portico.gateways.http.core_connection import Core
-from portico.gateways.http.sse_stream import Streams
+from portico.gateways.http.core_connection import CoreConnection
+from portico.gateways.http.sse_stream import StreamRegistry
 from portico.gateways.openai.errors import OpenAiError
 from portico.gateways.openai.json_routes import (
     After,
@@ -25,12 +25,12 @@ from portico.gateways.openai.json_routes import (
 from portico.gateways.openai.openapi_errors import errors
 from portico.gateways.openai.responses.openapi_schemas import Deleted, ItemList, ResponseObject
 from portico.gateways.openai.responses.request.message_items import message_item
-from portico.gateways.openai.responses.request.request_echo import Echo
+from portico.gateways.openai.responses.request.request_echo import RequestEcho
 from portico.gateways.openai.responses.response_ids import run_of
 from portico.gateways.openai.responses.stream.event_writer import NEVER
 from portico.gateways.openai.responses.stream.replay import replayed, response_not_found
 from portico.gateways.openai.responses.stream.sse_rendering import ResponseEvents
-from portico.gateways.openai.responses.stream.translator import Translator
+from portico.gateways.openai.responses.stream.translator import ResponseTranslator
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 
@@ -39,12 +39,14 @@ routes = APIRouter(prefix="/responses", tags=["responses"])
 _EVENTS = {"text/event-stream": {"schema": {"type": "string"}}}
 
 
-class EventStream(Response):
+class ResponseEventStream(Response):
     """An answer that streams the events of a response."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, streams: Streams, core: Core, run: query_pb2.Run, rendering: ResponseEvents) -> None:
+    def __init__(
+        self, streams: StreamRegistry, core: CoreConnection, run: query_pb2.Run, rendering: ResponseEvents
+    ) -> None:
         super().__init__()
         self._streams = streams
         self._core = core
@@ -57,13 +59,13 @@ class EventStream(Response):
         stream = self._core.streams.open_watch(watch, metadata=self._metadata)
         await self._streams.send(stream, self._rendering, scope, receive, send)
 
-    def speaking_for(self, metadata: dict[str, str]) -> "EventStream":
+    def speaking_for(self, metadata: dict[str, str]) -> "ResponseEventStream":
         """Sets the metadata of the calls to the core."""
         self._metadata = metadata
         return self
 
 
-async def _run(request: Request, core: Core, response_id: str) -> query_pb2.Run:
+async def _run(request: Request, core: CoreConnection, response_id: str) -> query_pb2.Run:
     """Returns the run of a response. Raises OpenAiError (404), PorticoError."""
     try:
         return await client_of(request, core).runs.get(run_of(response_id)[0])
@@ -71,12 +73,14 @@ async def _run(request: Request, core: Core, response_id: str) -> query_pb2.Run:
         raise response_not_found(response_id) from None
 
 
-def _translator(run: query_pb2.Run, response_id: str, after: int) -> Translator:
-    echo = Echo(run.request, background=run.background)
-    return Translator(echo, number=run_of(response_id)[1], after=after)
+def _translator(run: query_pb2.Run, response_id: str, after: int) -> ResponseTranslator:
+    echo = RequestEcho(run.request, background=run.background)
+    return ResponseTranslator(echo, number=run_of(response_id)[1], after=after)
 
 
-async def _object(request: Request, core: Core, run: query_pb2.Run, response_id: str) -> dict[str, Any]:
+async def _object(
+    request: Request, core: CoreConnection, run: query_pb2.Run, response_id: str
+) -> dict[str, Any]:
     translator = _translator(run, response_id, NEVER)
     value = await replayed(core, run, translator, metadata_of(request))
     if value is None:
@@ -109,8 +113,8 @@ async def retrieve_response(
     metadata = metadata_of(request)
     translator = _translator(run, response_id, -1 if starting_after is None else starting_after)
     rendering = ResponseEvents(translator, metadata["x-request-id"])
-    streams: Streams = request.app.state.streams
-    return EventStream(streams, core, run, rendering).speaking_for(metadata)
+    streams: StreamRegistry = request.app.state.streams
+    return ResponseEventStream(streams, core, run, rendering).speaking_for(metadata)
 
 
 @routes.delete("/{response_id}", responses={200: {"model": Deleted}, **errors(404, 409)})

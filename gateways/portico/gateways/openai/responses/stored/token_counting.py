@@ -11,16 +11,16 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from portico.client import Client, NotFound
-from portico.gateways.http.core_connection import Core
+from portico.gateways.http.core_connection import CoreConnection
 from portico.gateways.http.request import body_fields
 from portico.gateways.openai.errors import OpenAiError, missing
 from portico.gateways.openai.json_routes import CoreDep, Given, answer, client_of, metadata_of, takes
 from portico.gateways.openai.openapi_errors import errors
 from portico.gateways.openai.responses.openapi_schemas import CompactedObject, TokenCount
-from portico.gateways.openai.responses.previous_response import Previous, find_previous
+from portico.gateways.openai.responses.previous_response import PreviousResponse, find_previous
 from portico.gateways.openai.responses.request.compaction import compact
 from portico.gateways.openai.responses.request.creation import conversation_id
-from portico.gateways.openai.responses.request.input_items import Items
+from portico.gateways.openai.responses.request.input_items import InputItems
 from portico.gateways.openai.responses.request.message_items import message_item
 from portico.gateways.openai.responses.request.offered_tools import read_tools
 from portico.gateways.openai.responses.run_opener import conversation_not_found
@@ -118,11 +118,11 @@ def _known(body: dict[str, Any], names: frozenset[str]) -> None:
             raise OpenAiError(f"Unknown parameter: '{name}'.", code="unknown_parameter", param=name)
 
 
-async def _context(body: dict[str, Any], request: Request, core: Core) -> list[pb.Message]:
+async def _context(body: dict[str, Any], request: Request, core: CoreConnection) -> list[pb.Message]:
     """Returns the previous messages of the conversation, followed by the input."""
     client = client_of(request, core)
     asked = query_pb2.AgentRequest()
-    items = Items(asked.input)
+    items = InputItems(asked.input)
     if body.get("input") is not None:
         items.read(body["input"])
     before: list[pb.Message] = []
@@ -144,7 +144,7 @@ async def _context(body: dict[str, Any], request: Request, core: Core) -> list[p
     return before + list(asked.input)
 
 
-async def _history(client: Client, previous: Previous) -> list[pb.Message]:
+async def _history(client: Client, previous: PreviousResponse) -> list[pb.Message]:
     """Returns the conversation up to a response, including its output."""
     response = previous.run.response
     listing = client.sessions.list_messages(response.session_id, user_id=response.user_id)

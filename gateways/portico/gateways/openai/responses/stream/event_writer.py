@@ -8,7 +8,7 @@ dumps = orjson.dumps
 NEVER = 2**63  # a cursor after all events
 
 
-class Writer:
+class EventWriter:
     """Numbers events, and keeps the frames of those after a cursor."""
 
     __slots__ = ("after", "frames", "number")

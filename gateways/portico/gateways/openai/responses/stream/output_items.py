@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from portico.gateways.openai.responses.stream.event_writer import DELTA, TAIL, Writer, delta_head, dumps
+from portico.gateways.openai.responses.stream.event_writer import DELTA, TAIL, EventWriter, delta_head, dumps
 from portico.gateways.openai.responses.stream.text_parts import (
     OUTPUT_TEXT,
     REASONING_TEXT,
@@ -18,7 +18,7 @@ INCOMPLETE = "incomplete"
 class Item:
     """One item of a response's output, from its added event to its done event."""
 
-    def __init__(self, writer: Writer, index: int, id: str) -> None:
+    def __init__(self, writer: EventWriter, index: int, id: str) -> None:
         self.id = id
         self.status = IN_PROGRESS
         self._writer = writer
@@ -54,7 +54,7 @@ class TextItem(Item):
     """A message: consecutive text parts, of which the last may still grow."""
 
     def __init__(
-        self, writer: Writer, index: int, id: str, kind: PartKind = OUTPUT_TEXT, phase: str = ""
+        self, writer: EventWriter, index: int, id: str, kind: PartKind = OUTPUT_TEXT, phase: str = ""
     ) -> None:
         super().__init__(writer, index, id)
         self.kind = kind  # the kind of plain text parts
@@ -140,7 +140,7 @@ class TextItem(Item):
 class ReasoningItem(TextItem):
     """The agent's reasoning, as content, or as a summary if the caller requested one."""
 
-    def __init__(self, writer: Writer, index: int, id: str, *, summary: bool) -> None:
+    def __init__(self, writer: EventWriter, index: int, id: str, *, summary: bool) -> None:
         super().__init__(writer, index, id, SUMMARY_TEXT if summary else REASONING_TEXT)
         self._summary = summary
 
@@ -159,7 +159,7 @@ class ReasoningItem(TextItem):
 class _Called(Item):
     """A call whose arguments arrive in pieces."""
 
-    def __init__(self, writer: Writer, index: int, id: str) -> None:
+    def __init__(self, writer: EventWriter, index: int, id: str) -> None:
         super().__init__(writer, index, id)
         self._arguments = ""
 
@@ -191,7 +191,7 @@ class CallItem(_Called):
 
     def __init__(
         self,
-        writer: Writer,
+        writer: EventWriter,
         index: int,
         id: str,
         call_id: str,
@@ -228,7 +228,7 @@ class CallItem(_Called):
 class ToolItem(_Called):
     """A call that the agent executes itself, with its result once available."""
 
-    def __init__(self, writer: Writer, index: int, id: str, name: str, server_label: str) -> None:
+    def __init__(self, writer: EventWriter, index: int, id: str, name: str, server_label: str) -> None:
         super().__init__(writer, index, id)
         self.name = name
         self._server_label = server_label
@@ -276,7 +276,7 @@ class ToolItem(_Called):
 class WholeItem(Item):
     """An item that is complete from the start."""
 
-    def __init__(self, writer: Writer, index: int, id: str, value: dict[str, Any]) -> None:
+    def __init__(self, writer: EventWriter, index: int, id: str, value: dict[str, Any]) -> None:
         super().__init__(writer, index, id)
         self._value = value
 
@@ -290,7 +290,7 @@ class WholeItem(Item):
 class ToolListItem(WholeItem):
     """The tools that a server offers."""
 
-    def __init__(self, writer: Writer, index: int, id: str, server_label: str) -> None:
+    def __init__(self, writer: EventWriter, index: int, id: str, server_label: str) -> None:
         value: dict[str, Any] = {
             "type": "mcp_list_tools",
             "server_label": server_label,

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from portico.gateways.openai.content_text import as_text, content_data, content_text
+from portico.gateways.openai.content_text import content_as_text, content_data, content_text
 from portico.gateways.openai.responses.stream.output_items import (
     COMPLETED,
     INCOMPLETE,
@@ -17,7 +17,7 @@ from portico.gateways.openai.responses.stream.output_items import (
     ToolListItem,
     WholeItem,
 )
-from portico.gateways.openai.responses.stream.response_builder import Segment
+from portico.gateways.openai.responses.stream.response_builder import ResponseBuilder
 from portico.gateways.openai.responses.stream.text_parts import REFUSAL
 from portico.v1 import events_pb2 as pb
 
@@ -57,10 +57,10 @@ class _Open:
     items: list[Item] = field(default_factory=list)
 
 
-class Messages:
+class OutputMessages:
     """Processes the messages and contents of one response."""
 
-    def __init__(self, segment: Segment) -> None:
+    def __init__(self, segment: ResponseBuilder) -> None:
         self._segment = segment
         self._open: dict[str, _Open] = {}
         self._running: dict[str, ToolItem] = {}  # call id to the item that waits for its result
@@ -160,12 +160,12 @@ class Messages:
     def _begin_call(self, opened: _Open, content: pb.Content, data: dict[str, Any]) -> CallItem:
         segment = self._segment
         index, id = segment.place(self._id(content))
-        name = as_text(data.get("name"))
+        name = content_as_text(data.get("name"))
         item = CallItem(
             segment.writer,
             index,
             id,
-            segment.call_id(as_text(data.get("call_id")) or f"call_{id}"),
+            segment.call_id(content_as_text(data.get("call_id")) or f"call_{id}"),
             name,
             custom=name in segment.custom_tools,
             more={"namespace": data["namespace"]} if isinstance(data.get("namespace"), str) else {},
@@ -177,51 +177,53 @@ class Messages:
     def _begin_tool(self, opened: _Open, content: pb.Content, data: dict[str, Any]) -> ToolItem:
         segment = self._segment
         index, id = segment.place(self._id(content))
-        label = as_text(data.get("server_label")) or segment.agent_name
-        item = ToolItem(segment.writer, index, id, as_text(data.get("name")), label)
+        label = content_as_text(data.get("server_label")) or segment.agent_name
+        item = ToolItem(segment.writer, index, id, content_as_text(data.get("name")), label)
         opened.calls[content.index] = item
-        if call_id := as_text(data.get("call_id")):
+        if call_id := content_as_text(data.get("call_id")):
             self._running[call_id] = item
         self._add(opened, item)
         return item
 
     def _answer(self, opened: _Open, content: pb.Content, data: dict[str, Any]) -> None:
-        item = self._running.pop(as_text(data.get("call_id")), None)
+        item = self._running.pop(content_as_text(data.get("call_id")), None)
         if item is None or not item.open:
             # The call is in an earlier response, or does not exist.
             item = self._begin_tool(opened, content, data)
-            self._running.pop(as_text(data.get("call_id")), None)
-            item.arguments(as_text(data.get("arguments")))
+            self._running.pop(content_as_text(data.get("call_id")), None)
+            item.arguments(content_as_text(data.get("arguments")))
         error = data.get("error")
         output = data.get("output")
-        item.answer(None if output is None else as_text(output), error)
+        item.answer(None if output is None else content_as_text(output), error)
 
     def _whole(self, opened: _Open, content: pb.Content, data: dict[str, Any]) -> None:
         """Adds an item that is complete from the start."""
         segment = self._segment
         writer = segment.writer
-        label = as_text(data.get("server_label")) or segment.agent_name
+        label = content_as_text(data.get("server_label")) or segment.agent_name
         if opened.type == pb.MESSAGE_TYPE_MCP_LIST_TOOLS:
             index, id = segment.place(self._id(content))
             tools = ToolListItem(writer, index, id, label)
             self._add(opened, tools)
             listed = data.get("tools")
             error = data.get("error")
-            tools.tools(listed if isinstance(listed, list) else [], None if error is None else as_text(error))
+            tools.tools(
+                listed if isinstance(listed, list) else [], None if error is None else content_as_text(error)
+            )
             return
         own_id = self._id(content)
         if opened.type == pb.MESSAGE_TYPE_MCP_APPROVAL_REQUEST:
-            own_id = as_text(data.get("id")) or own_id
+            own_id = content_as_text(data.get("id")) or own_id
             value: dict[str, Any] = {
                 "type": "mcp_approval_request",
                 "server_label": label,
-                "name": as_text(data.get("name")),
-                "arguments": as_text(data.get("arguments")),
+                "name": content_as_text(data.get("name")),
+                "arguments": content_as_text(data.get("arguments")),
             }
         elif opened.type == pb.MESSAGE_TYPE_MCP_APPROVAL_RESPONSE:
             value = {
                 "type": "mcp_approval_response",
-                "approval_request_id": as_text(data.get("approval_request_id")),
+                "approval_request_id": content_as_text(data.get("approval_request_id")),
                 "approve": bool(data.get("approve")),
                 "reason": data.get("reason"),
             }
@@ -229,8 +231,8 @@ class Messages:
             value = {
                 "type": "function_call_output",
                 "status": COMPLETED,
-                "call_id": as_text(data.get("call_id")),
-                "output": as_text(data.get("output")),
+                "call_id": content_as_text(data.get("call_id")),
+                "output": content_as_text(data.get("output")),
             }
         index, id = segment.place(own_id)
         self._add(opened, WholeItem(writer, index, id, value))
@@ -238,7 +240,7 @@ class Messages:
 
 def _tell_arguments(item: CallItem | ToolItem, arguments: Any, *, whole: bool) -> None:
     if whole:
-        item.arguments(as_text(arguments))
+        item.arguments(content_as_text(arguments))
     elif isinstance(arguments, str):
         item.growing(arguments)
 

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from portico.client import Unavailable
-from portico.gateways.http.core_connection import Core
+from portico.gateways.http.core_connection import CoreConnection
 from portico.gateways.openai.errors import OpenAiError
-from portico.gateways.openai.responses.stream.translator import Translator
+from portico.gateways.openai.responses.stream.translator import ResponseTranslator
 from portico.v1 import query_pb2
 
 
 async def replay(
-    core: Core, run: query_pb2.Run, translator: Translator, metadata: Mapping[str, str]
+    core: CoreConnection, run: query_pb2.Run, translator: ResponseTranslator, metadata: Mapping[str, str]
 ) -> dict[str, Any]:
     """Returns the Response object in its current state. Raises OpenAiError (404), PorticoError."""
     value = await replayed(core, run, translator, metadata)
@@ -21,7 +21,7 @@ async def replay(
 
 
 async def replayed(
-    core: Core, run: query_pb2.Run, translator: Translator, metadata: Mapping[str, str]
+    core: CoreConnection, run: query_pb2.Run, translator: ResponseTranslator, metadata: Mapping[str, str]
 ) -> dict[str, Any] | None:
     """Like `replay`, but returns None when the run has no such response."""
     watch = query_pb2.WatchRunRequest(run_id=run.response.id)

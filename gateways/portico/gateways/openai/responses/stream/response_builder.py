@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from portico.gateways.openai.responses.request.request_echo import Echo
+from portico.gateways.openai.responses.request.request_echo import RequestEcho
 from portico.gateways.openai.responses.response_ids import sent_call_id
-from portico.gateways.openai.responses.stream.event_writer import Writer
+from portico.gateways.openai.responses.stream.event_writer import EventWriter
 from portico.gateways.openai.responses.stream.output_items import COMPLETED, INCOMPLETE, Item, ToolItem
 from portico.v1 import events_pb2 as pb
 
@@ -43,11 +43,16 @@ _LIMIT_REASON = {
 }
 
 
-class Segment:
+class ResponseBuilder:
     """A response in progress, built event by event."""
 
     def __init__(
-        self, number: int, first: pb.Response, echo: Echo, writer: Writer, usage_before: pb.Usage | None
+        self,
+        number: int,
+        first: pb.Response,
+        echo: RequestEcho,
+        writer: EventWriter,
+        usage_before: pb.Usage | None,
     ) -> None:
         self.number = number
         self.id = first.id if number == 1 else f"{first.id}_{number}"

@@ -8,9 +8,9 @@ from starlette.responses import Response
 
 from portico.client import PorticoError
 from portico.gateways.http.sse_stream import Frames, first_response, id_headers
-from portico.gateways.openai.errors import OpenAiError, as_told, error_response, from_core
+from portico.gateways.openai.errors import OpenAiError, error_response, error_text, from_core
 from portico.gateways.openai.responses.stream.event_writer import dumps
-from portico.gateways.openai.responses.stream.translator import Translator
+from portico.gateways.openai.responses.stream.translator import ResponseTranslator
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ _AHEAD = OpenAiError(
 class ResponseEvents:
     """Renders one stream; a stream that fails ends with an `error` event."""
 
-    def __init__(self, translator: Translator, request_id: str = "") -> None:
+    def __init__(self, translator: ResponseTranslator, request_id: str = "") -> None:
         self._translator = translator
         self._request_id = request_id
 
@@ -54,7 +54,7 @@ class ResponseEvents:
         return error_response(from_core(error), self._request_id)
 
     def failure(self, error: Exception) -> bytes:
-        return self._error(as_told(error, log, self._request_id)) + DONE
+        return self._error(error_text(error, log, self._request_id)) + DONE
 
     def _error(self, error: OpenAiError) -> bytes:
         said = dumps(error_event(error, self._translator.next_number))

@@ -7,13 +7,13 @@ writes the events of one response, or of that one and all that follow; it writes
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
-from portico.gateways.http.sse_stream import TERMINAL
-from portico.gateways.openai.responses.request.request_echo import Echo
+from portico.gateways.http.sse_stream import TERMINAL_STATUSES
+from portico.gateways.openai.responses.request.request_echo import RequestEcho
 from portico.gateways.openai.responses.request.tool_answers import echo_of
-from portico.gateways.openai.responses.stream.event_writer import NEVER, Writer
+from portico.gateways.openai.responses.stream.event_writer import NEVER, EventWriter
 from portico.gateways.openai.responses.stream.output_items import COMPLETED, INCOMPLETE, TextItem
-from portico.gateways.openai.responses.stream.output_messages import Messages
-from portico.gateways.openai.responses.stream.response_builder import CANCELLED, FAILED, Segment
+from portico.gateways.openai.responses.stream.output_messages import OutputMessages
+from portico.gateways.openai.responses.stream.response_builder import CANCELLED, FAILED, ResponseBuilder
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 
@@ -31,7 +31,7 @@ _Text: TypeAlias = tuple[str, int, TextItem | None]
 _NO_TEXT: _Text = ("", -1, None)
 
 
-class Translator:
+class ResponseTranslator:
     """Converts the frames of a log, which must be fed completely and in order.
 
     Args:
@@ -44,7 +44,7 @@ class Translator:
 
     def __init__(
         self,
-        echo: Echo,
+        echo: RequestEcho,
         *,
         number: int = 1,
         beyond: int = -1,
@@ -57,8 +57,8 @@ class Translator:
         self._after = after
         self._following = following
         self._frames: list[bytes] = []
-        self._segment: Segment | None = None
-        self._messages: Messages | None = None
+        self._segment: ResponseBuilder | None = None
+        self._messages: OutputMessages | None = None
         self._attempt = 0
         self._usage: pb.Usage | None = None
         self._answered = 0  # answered input requests
@@ -67,9 +67,9 @@ class Translator:
         self._withheld: list[pb.Event] | None = None
         # The streaming text; its further deltas need no other check.
         self._text = _NO_TEXT
-        self.wanted: Segment | None = None
+        self.wanted: ResponseBuilder | None = None
         # the wanted response and, with `following`, its predecessors from there; the last is `wanted`
-        self.told: list[Segment] = []
+        self.told: list[ResponseBuilder] = []
         self.done = False  # no event will follow
         self.paused = False  # the run waits for input
 
@@ -134,7 +134,7 @@ class Translator:
             self._repeated = 0
             if not segment.ended:
                 segment.void()
-                self._messages = Messages(segment)
+                self._messages = OutputMessages(segment)
                 self._withheld = [] if self._answered else None
         status = response.status
         if status == pb.RUN_STATUS_IN_PROGRESS and response.repeated_answers > self._repeated:
@@ -155,7 +155,7 @@ class Translator:
             assert self._messages is not None
             self._messages.question(response.input_request)
             self._finish(segment, COMPLETED, response)
-        elif status in TERMINAL:
+        elif status in TERMINAL_STATUSES:
             self._finish(segment, _STATUS[status], response)
 
     def _tell_withheld(self) -> None:
@@ -168,7 +168,7 @@ class Translator:
             else:
                 self._messages.content(event.content)
 
-    def _works(self, segment: Segment, response: pb.Response, sequence_number: int) -> None:
+    def _works(self, segment: ResponseBuilder, response: pb.Response, sequence_number: int) -> None:
         told = bool(response.input)
         if segment.ended:
             # A run that is restarted after a crash reaches its input request again; only an answer begins a
@@ -184,23 +184,23 @@ class Translator:
         if not self.done:
             self._begin(segment.number + 1, response, sequence_number).in_progress()
 
-    def _begin(self, number: int, response: pb.Response, sequence_number: int) -> Segment:
+    def _begin(self, number: int, response: pb.Response, sequence_number: int) -> ResponseBuilder:
         wanted = number >= self._number and sequence_number > self._beyond
         if self.wanted is not None:
             wanted = self._following
         after = self._after if wanted and self.wanted is None else -1 if wanted else NEVER
         if response.input:
             self._echo = echo_of(response.input, self._echo)
-        segment = Segment(number, response, self._echo, Writer(self._frames, after), self._usage)
+        segment = ResponseBuilder(number, response, self._echo, EventWriter(self._frames, after), self._usage)
         if wanted:
             self.wanted = segment
             self.told.append(segment)
         self._segment = segment
-        self._messages = Messages(segment)
+        self._messages = OutputMessages(segment)
         return segment
 
     def _finish(
-        self, segment: Segment, status: str, response: pb.Response, *, reason: str | None = None
+        self, segment: ResponseBuilder, status: str, response: pb.Response, *, reason: str | None = None
     ) -> None:
         segment.finish(status, response, reason=reason)
         self._messages = None

@@ -9,16 +9,16 @@ from typing import Any
 from starlette.types import Message, Receive, Scope, Send
 
 from portico.client import PorticoError
-from portico.gateways.http.core_connection import Core, caller_metadata
+from portico.gateways.http.core_connection import CoreConnection, caller_metadata
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.http.request.body import Disconnected
-from portico.gateways.openai.errors import OpenAiError, as_told, error_json, invalid, request_id
+from portico.gateways.openai.errors import OpenAiError, error_json, error_text, invalid, request_id
 from portico.gateways.openai.json_depth import load
 from portico.gateways.openai.models import COMPATIBLE
 from portico.gateways.openai.responses.response_ids import run_of
-from portico.gateways.openai.responses.run_opener import Opener
+from portico.gateways.openai.responses.run_opener import RunOpener
 from portico.gateways.openai.responses.stream.event_writer import dumps
-from portico.gateways.openai.responses.websocket.response_queue import Context, Lane
+from portico.gateways.openai.responses.websocket.response_queue import ConnectionContext, ResponseQueue
 from portico.gateways.openai.responses.websocket.steering import (
     Steer,
     accepted_event,
@@ -36,10 +36,10 @@ _LIMIT = "This connection has reached its time limit; open a new one."
 _NORMAL, _RESTART = 1000, 1012
 
 
-class Sockets:
+class WebSocketEndpoint:
     """The ASGI application for WebSocket connections."""
 
-    def __init__(self, core: Core, opener: Opener, settings: OpenAiSettings) -> None:
+    def __init__(self, core: CoreConnection, opener: RunOpener, settings: OpenAiSettings) -> None:
         self._core = core
         self._opener = opener
         self._settings = settings
@@ -66,8 +66,8 @@ class Sockets:
 class _Connection:
     def __init__(
         self,
-        core: Core,
-        opener: Opener,
+        core: CoreConnection,
+        opener: RunOpener,
         settings: OpenAiSettings,
         scope: Scope,
         receive: Receive,
@@ -76,7 +76,7 @@ class _Connection:
         self.id = request_id(scope["headers"])
         self.metadata = {**caller_metadata(scope["headers"]), "x-request-id": self.id}
         self.compatible = scope["path"].startswith(COMPATIBLE)
-        self.contexts: dict[str, Context] = {}
+        self.contexts: dict[str, ConnectionContext] = {}
         self.owed: dict[str, list[Steer]] = {}
         self.stopping = asyncio.Event()
         self._client = core.client.with_options(metadata=self.metadata)
@@ -84,7 +84,7 @@ class _Connection:
         self._settings = settings
         self._receive = receive
         self._send = send
-        self._lanes: dict[str, Lane] = {}
+        self._lanes: dict[str, ResponseQueue] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._ended: deque[str] = deque(maxlen=REMEMBERED)
         self._number = 0  # number of the next event that belongs to no response
@@ -161,7 +161,7 @@ class _Connection:
                 stream_id = _stream_id(body)
                 await self._take(body, stream_id)
             except Exception as error:
-                await self.refuse(as_told(error, log, self.id), stream_id)
+                await self.refuse(error_text(error, log, self.id), stream_id)
 
     def _load(self, message: Any) -> dict[str, Any]:
         text = message.get("text")
@@ -190,14 +190,14 @@ class _Connection:
             case _:
                 raise invalid("type", "must be response.create or response.steer")
 
-    def _lane(self, stream_id: str) -> Lane:
+    def _lane(self, stream_id: str) -> ResponseQueue:
         lane = self._lanes.get(stream_id)
         if lane is not None:
             return lane
         if len(self._lanes) >= MAX_LANES:
             problem = f"the connection already has {MAX_LANES} lanes, the most allowed"
             raise OpenAiError(problem, status=429, code="rate_limit_exceeded", param="stream_id")
-        lane = self._lanes[stream_id] = Lane(self, self._opener, stream_id, self.id)
+        lane = self._lanes[stream_id] = ResponseQueue(self, self._opener, stream_id, self.id)
         self._tasks.append(asyncio.create_task(lane.work()))
         return lane
 

@@ -9,14 +9,14 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from portico.gateways.http.request.body import Disconnected
-from portico.gateways.openai.errors import OpenAiError, as_told, invalid
+from portico.gateways.openai.errors import OpenAiError, error_text, invalid
 from portico.gateways.openai.responses.request.creation import Creation, read_creation
 from portico.gateways.openai.responses.request.message_items import message_item
-from portico.gateways.openai.responses.request.request_echo import Echo
-from portico.gateways.openai.responses.run_opener import Opener
-from portico.gateways.openai.responses.stream.event_writer import Writer, data_of
-from portico.gateways.openai.responses.stream.response_builder import Segment
-from portico.gateways.openai.responses.stream.translator import Translator
+from portico.gateways.openai.responses.request.request_echo import RequestEcho
+from portico.gateways.openai.responses.run_opener import RunOpener
+from portico.gateways.openai.responses.stream.event_writer import EventWriter, data_of
+from portico.gateways.openai.responses.stream.response_builder import ResponseBuilder
+from portico.gateways.openai.responses.stream.translator import ResponseTranslator
 from portico.gateways.openai.responses.websocket.steering import (
     Steer,
     failed_event,
@@ -33,7 +33,7 @@ _ENVELOPE = ("type", "stream_id", "generate", "stream", "stream_options")
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class ConnectionContext:
     """The items that continue from a response that is not stored, and the stored response or conversation
     before them.
     """
@@ -43,12 +43,12 @@ class Context:
     conversation: str
 
 
-class Connection(Protocol):
+class ResponseConnection(Protocol):
     """The parts of a connection that a lane uses."""
 
     metadata: dict[str, str]
     compatible: bool
-    contexts: dict[str, Context]  # for responses that are not stored
+    contexts: dict[str, ConnectionContext]  # for responses that are not stored
     owed: dict[str, list[Steer]]  # response id to input that waits for the caller's outputs of calls
 
     def ended(self, response_id: str) -> None:
@@ -68,10 +68,10 @@ class Connection(Protocol):
         ...
 
 
-class Lane:
+class ResponseQueue:
     """Processes its queue until it is cancelled."""
 
-    def __init__(self, connection: Connection, opener: Opener, stream_id: str, id: str) -> None:
+    def __init__(self, connection: ResponseConnection, opener: RunOpener, stream_id: str, id: str) -> None:
         self.queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(WAITING)
         self.stream_id = stream_id
         self.active = ""  # id of the response in progress
@@ -96,7 +96,7 @@ class Lane:
         except Disconnected:
             raise
         except Exception as error:
-            refused = as_told(error, log, self._id)
+            refused = error_text(error, log, self._id)
         finally:
             if self.active:
                 connection.ended(self.active)
@@ -127,7 +127,7 @@ class Lane:
         if creation.query.ephemeral:
             # A conversation stores the items; otherwise no session does.
             items = [] if creation.conversation else [*context, *_said(translator)]
-            self._keep(response["id"], Context(items, creation.previous, creation.conversation))
+            self._keep(response["id"], ConnectionContext(items, creation.previous, creation.conversation))
         return await self._after(body, response, paused=translator.paused)
 
     def _read(self, body: dict[str, Any]) -> tuple[Creation, list[Any]]:
@@ -164,21 +164,23 @@ class Lane:
         first = pb.Response(id=f"resp_{uuid4().hex}", agent_name=agent)
         first.created_time.GetCurrentTime()
         frames: list[bytes] = []
-        segment = Segment(1, first, Echo(creation.query.request), Writer(frames, -1), None)
+        segment = ResponseBuilder(
+            1, first, RequestEcho(creation.query.request), EventWriter(frames, -1), None
+        )
         segment.in_progress()
         first.completed_time.GetCurrentTime()
         segment.finish("completed", first)
         for frame in frames:
             await connection.send(data_of(frame), self.stream_id)
-        self._keep(segment.id, Context(context, creation.previous, creation.conversation))
+        self._keep(segment.id, ConnectionContext(context, creation.previous, creation.conversation))
 
-    def _keep(self, id: str, context: Context) -> None:
+    def _keep(self, id: str, context: ConnectionContext) -> None:
         """Keeps the context of the lane's last response, as OpenAI does, and drops the one before."""
         self._connection.contexts.pop(self._kept, None)
         self._kept = id
         self._connection.contexts[id] = context
 
-    def _follow(self, translator: Translator) -> None:
+    def _follow(self, translator: ResponseTranslator) -> None:
         """Notes which response is in progress, and which input the run has read."""
         segment = translator.wanted
         if segment is None or segment.id == self.active:
@@ -229,7 +231,7 @@ def _items(value: Any) -> list[Any] | None:
     return value if isinstance(value, list) else None
 
 
-def _said(translator: Translator) -> list[Any]:
+def _said(translator: ResponseTranslator) -> list[Any]:
     """Returns the output of a run's responses, and the input between them."""
     items: list[Any] = []
     for place, segment in enumerate(translator.told):

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.openai.errors import OpenAiError, invalid
-from portico.gateways.openai.responses.request.input_items import Items
+from portico.gateways.openai.responses.request.input_items import InputItems
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 
@@ -56,7 +56,7 @@ def read_steer(body: dict[str, Any]) -> Steer:
             ):
                 raise invalid(f"input[{index}]", "must be a message with role user")
     read = query_pb2.AgentRequest()
-    Items(read.input).read(value)
+    InputItems(read.input).read(value)
     if not read.input:
         raise invalid("input", "must have at least one item", "empty_array")
     steer = Steer(previous, value, messages=list(read.input))

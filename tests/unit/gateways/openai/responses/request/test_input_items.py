@@ -7,7 +7,7 @@ import pytest
 from portico.gateways.http.errors import BadRequest
 from portico.gateways.openai.errors import OpenAiError
 from portico.gateways.openai.responses.request.compaction import MAX_BYTES, compact, expand
-from portico.gateways.openai.responses.request.input_items import Items
+from portico.gateways.openai.responses.request.input_items import InputItems
 from portico.gateways.openai.responses.request.message_items import message_item
 from portico.gateways.openai.responses.response_ids import own_call_id, sent_call_id
 from portico.v1 import events_pb2 as pb
@@ -18,7 +18,7 @@ TEXT = {"type": "output_text", "text": "hi", "annotations": [{"type": "file_path
 
 def read(*items: Any) -> list[pb.Message]:
     request = query_pb2.AgentRequest()
-    Items(request.input).read(list(items))
+    InputItems(request.input).read(list(items))
     return list(request.input)
 
 

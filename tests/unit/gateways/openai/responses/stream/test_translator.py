@@ -6,10 +6,10 @@ import orjson
 import pytest
 from support.response_order import check_order
 
-from portico.gateways.openai.responses.request.request_echo import Echo
+from portico.gateways.openai.responses.request.request_echo import RequestEcho
 from portico.gateways.openai.responses.response_ids import own_call_id
 from portico.gateways.openai.responses.stream.event_writer import NEVER
-from portico.gateways.openai.responses.stream.translator import Translator
+from portico.gateways.openai.responses.stream.translator import ResponseTranslator
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 
@@ -73,7 +73,7 @@ class Log:
 
     def told(self, *, size: int = 1, **options: Any) -> list[dict[str, Any]]:
         """Returns the events of one response, with the log in frames of this size."""
-        translator = Translator(Echo(query_pb2.AgentRequest()), **options)
+        translator = ResponseTranslator(RequestEcho(query_pb2.AgentRequest()), **options)
         frames: list[bytes] = []
         for start in range(0, len(self.events), size):
             frame = query_pb2.StreamFrame(events=self.events[start : start + size])
@@ -84,7 +84,7 @@ class Log:
         return told
 
     def object(self, **options: Any) -> dict[str, Any]:
-        translator = Translator(Echo(query_pb2.AgentRequest()), after=NEVER, **options)
+        translator = ResponseTranslator(RequestEcho(query_pb2.AgentRequest()), after=NEVER, **options)
         assert translator.feed([query_pb2.StreamFrame(events=self.events)]) == []
         value = translator.json()
         assert value is not None
@@ -300,7 +300,7 @@ def test_what_other_protocols_sent_is_not_taken_for_ours() -> None:
         type="mcp",
         raw_json='{"type":"mcp","server_label":"s","authorization":"secret","headers":{"x":"secret"}}',
     )
-    fields = Echo(request).fields
+    fields = RequestEcho(request).fields
     assert fields["user"] is None
     assert fields["text"] == {"format": {"type": "text"}}
     assert fields["reasoning"] == {"effort": None, "summary": None}
