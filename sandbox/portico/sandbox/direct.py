@@ -42,6 +42,7 @@ class BaseSandboxAsync:
 
     @property
     def sandbox_id(self) -> str:
+        """The sandbox's id. Raises SandboxNotFound before `start`."""
         return self.box.id
 
     async def start(self) -> None:
@@ -58,6 +59,7 @@ class BaseSandboxAsync:
             raise
 
     async def close(self) -> None:
+        """Ends the sandbox, and its own backend. May be called twice."""
         box, self._box = self._box, None
         try:
             if box is not None:
@@ -85,12 +87,15 @@ class BaseSandboxAsync:
         return await tools.call_tool(self.box, name, arguments)
 
     async def run_ipython_cell(self, code: str) -> Result:
+        """Runs a cell; variables are kept for the next cells. Raises SandboxGone."""
         return await self.call_tool("run_ipython_cell", {"code": code})
 
     async def run_shell_command(self, command: str) -> Result:
+        """Runs a command by bash in /workspace. Raises SandboxGone."""
         return await self.call_tool("run_shell_command", {"command": command})
 
     async def get_info(self) -> dict[str, Any]:
+        """Returns sandbox_id, sandbox_type, backend and tier (the isolation level)."""
         capabilities = self._backend.capabilities
         return {
             "sandbox_id": self.box.id,
@@ -106,39 +111,50 @@ class FilesystemSandboxAsync(BaseSandboxAsync):
     type: ClassVar[str] = "filesystem"
 
     async def read_file(self, path: str) -> Result:
+        """Returns the content of a file as text."""
         return await self.call_tool("read_file", {"path": path})
 
     async def read_multiple_files(self, paths: list[str]) -> Result:
+        """Returns the contents of several files, with an error text for each file that cannot be read."""
         return await self.call_tool("read_multiple_files", {"paths": paths})
 
     async def write_file(self, path: str, content: str) -> Result:
+        """Creates a file or replaces its content."""
         return await self.call_tool("write_file", {"path": path, "content": content})
 
     async def edit_file(self, path: str, edits: list[dict[str, str]], dry_run: bool = False) -> Result:
+        """Replaces the first occurrence of each oldText by newText; returns a diff. `dry_run` only diffs."""
         return await self.call_tool("edit_file", {"path": path, "edits": edits, "dryRun": dry_run})
 
     async def create_directory(self, path: str) -> Result:
+        """Creates a directory and its parents."""
         return await self.call_tool("create_directory", {"path": path})
 
     async def list_directory(self, path: str) -> Result:
+        """Lists the entries of a directory."""
         return await self.call_tool("list_directory", {"path": path})
 
     async def directory_tree(self, path: str) -> Result:
+        """Returns all entries below a directory, as JSON."""
         return await self.call_tool("directory_tree", {"path": path})
 
     async def move_file(self, source: str, destination: str) -> Result:
+        """Renames a file or directory."""
         return await self.call_tool("move_file", {"source": source, "destination": destination})
 
     async def search_files(
         self, path: str, pattern: str, exclude_patterns: list[str] | None = None
     ) -> Result:
+        """Returns the paths below a directory that match a pattern, or contain it if it has no wildcards."""
         arguments = {"path": path, "pattern": pattern, "excludePatterns": exclude_patterns or []}
         return await self.call_tool("search_files", arguments)
 
     async def get_file_info(self, path: str) -> Result:
+        """Returns size, times and permissions of a file."""
         return await self.call_tool("get_file_info", {"path": path})
 
     async def list_allowed_directories(self) -> Result:
+        """Lists the directories that file tools can access."""
         return await self.call_tool("list_allowed_directories")
 
 
@@ -171,6 +187,7 @@ class LoopThread:
             raise
 
     def close(self) -> None:
+        """Stops the loop and waits for the thread."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
@@ -198,6 +215,7 @@ class BaseSandbox:
             self._loop, self._sandbox = loop, sandbox
 
     def close(self) -> None:
+        """Ends the sandbox. May be called twice."""
         loop, sandbox = self._loop, self._sandbox
         self._loop = self._sandbox = None
         if loop is not None and sandbox is not None:

@@ -31,6 +31,8 @@ class SandboxError(Exception):
 
 
 class SandboxNotFound(SandboxError):
+    """No sandbox has that id, or it belongs to another user."""
+
     reason = "SANDBOX_NOT_FOUND"
 
 
@@ -47,6 +49,8 @@ class SandboxGone(SandboxError):
 
 
 class SandboxPaused(SandboxError):
+    """The sandbox is paused; resume it first."""
+
     reason = "SANDBOX_PAUSED"
 
 
@@ -93,48 +97,72 @@ class SandboxTimeout(SandboxError):
 
 
 class CallCancelled(SandboxError):
+    """The call was cancelled."""
+
     reason = "CANCELLED"
 
 
 class InvalidRequest(SandboxError):
+    """An argument is invalid; the message names it."""
+
     reason = "INVALID_REQUEST"
 
 
 class InvalidPath(InvalidRequest):
+    """A path leads outside the sandbox's directories, or is of the wrong kind."""
+
     reason = "INVALID_PATH"
 
 
 class EditMismatch(InvalidRequest):
+    """The text to be replaced does not occur in the file."""
+
     reason = "EDIT_MISMATCH"
 
 
 class EntryNotFound(SandboxError):
+    """The file or directory does not exist."""
+
     reason = "ENTRY_NOT_FOUND"
 
 
 class EntryExists(SandboxError):
+    """The file or directory exists already."""
+
     reason = "ENTRY_EXISTS"
 
 
 class ProcessNotFound(SandboxError):
+    """The sandbox has no process with that number."""
+
     reason = "PROCESS_NOT_FOUND"
 
 
 class PortRefused(SandboxError):
+    """No process listens on the port, or the connection was reset."""
+
     reason = "PORT_REFUSED"
 
 
 class SnapshotNotFound(SandboxError):
+    """No snapshot or checkpoint has that id, or it belongs to another user."""
+
     reason = "SNAPSHOT_NOT_FOUND"
 
 
 class Unsupported(SandboxError):
+    """The backend or the machine does not support the request."""
+
     reason = "UNSUPPORTED"
 
 
 class BackendUnavailable(SandboxError):
+    """No sandbox with the required isolation can be created; the message says why."""
+
     reason = "BACKEND_UNAVAILABLE"
 
 
 class OperationFailed(SandboxError):
+    """The operating system inside the sandbox refused the operation."""
+
     reason = "OPERATION_FAILED"

@@ -8,11 +8,15 @@ from portico.sandbox.errors import SandboxError
 
 @dataclass(frozen=True, slots=True)
 class Stdout:
+    """Bytes of standard output."""
+
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Stderr:
+    """Bytes of standard error."""
+
     data: bytes
 
 
@@ -59,6 +63,8 @@ CellEvent = Stdout | Stderr | Rich | CellInput | CellEnd
 
 @dataclass(frozen=True, slots=True)
 class CellResult:
+    """The collected output of a cell."""
+
     stdout: bytes
     stderr: bytes
     rich: list[Rich]
@@ -66,6 +72,7 @@ class CellResult:
 
     @property
     def ok(self) -> bool:
+        """Whether the cell ended without an exception or failure."""
         return self.end.error is None and self.end.failure is None
 
 
@@ -92,6 +99,8 @@ ProcessEvent = Stdout | Stderr | Lost | ProcessEnd
 
 @dataclass(frozen=True, slots=True)
 class ShellResult:
+    """The collected output of a command."""
+
     stdout: bytes
     stderr: bytes
     exit_code: int | None
@@ -99,6 +108,7 @@ class ShellResult:
 
     @property
     def ok(self) -> bool:
+        """Whether the command exited with 0."""
         return self.exit_code == 0 and self.failure is None
 
 

@@ -13,18 +13,22 @@ Result = dict[str, Any]
 def text_result(
     text: str, description: str | None = None, *, failed: bool = False, structured: Any = None
 ) -> Result:
+    """Returns a result with one text."""
     return result_of([text_part(text, description)], failed, structured)
 
 
 def result_of(content: list[dict[str, Any]], failed: bool, structured: Any = None) -> Result:
+    """Returns a result with content parts."""
     return {"meta": None, "content": content, "structuredContent": structured, "isError": failed}
 
 
 def text_part(text: str, description: str | None) -> dict[str, Any]:
+    """Returns a content part with a text."""
     return {"type": "text", "text": text, "annotations": None, "description": description}
 
 
 def failed_result(error: errors.SandboxError) -> Result:
+    """Returns a result for an error, with isError."""
     return text_result(
         to_text(f"{error.reason}: {error.message}"), "error", failed=True, structured={"reason": error.reason}
     )

@@ -39,9 +39,11 @@ class Binds:
         return str(target)
 
     def remove(self, path: str) -> None:
+        """Unmounts a path that `add` returned."""
         _remove(Path(path))
 
     def close(self) -> None:
+        """Removes all bind mounts of the backend."""
         if self._folder is not None:
             _clear(self._folder)
             self._folder = None

@@ -47,6 +47,7 @@ class Engine:
         return info
 
     async def close(self) -> None:
+        """Closes the connection, after running calls have ended."""
         if self._api is not None:
             self._api.close()
         await asyncio.to_thread(self._threads.shutdown)

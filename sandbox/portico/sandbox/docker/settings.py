@@ -40,6 +40,7 @@ class DockerSettings:
 
     @property
     def image(self) -> str:
+        """The full name of the image: registry, namespace, name and tag."""
         return "/".join(filter(None, (self.registry, self.namespace, f"{IMAGE}:{self.tag}")))
 
     @property

@@ -46,6 +46,7 @@ class Egress:
         self._here = 0
 
     async def serve(self, call: Call) -> None:
+        """Serves a connection that the sandbox has opened; a channel calls it."""
         await self.carry(Connection(call))
 
     async def carry(self, inner: Inner) -> None:

@@ -60,6 +60,7 @@ class Rule:
         return frozenset((kind, self.port) for kind in kinds)
 
     def allows(self, host: str, port: int, kind: str) -> bool:
+        """Whether the rule allows a protocol at a host's port."""
         return self.names(host) and (kind, port) in self.reach
 
     def includes(self, other: "Rule") -> bool:

@@ -45,6 +45,7 @@ class Call:
 
     @property
     def ended(self) -> bool:
+        """Whether the call has ended; frames may still be unread."""
         return self.result is not None or self._failure is not None
 
     @property
@@ -130,6 +131,7 @@ class Call:
         await self._channel.drained()
 
     def end_input(self) -> None:
+        """Signals the end of the input."""
         if not self.ended:
             self._channel.write(wire.pack(self.number, wire.IN))
 
@@ -213,6 +215,7 @@ class Call:
             self._frames.append((kind, payload))
 
     def fail(self, error: errors.SandboxError) -> None:
+        """Ends the call with an error."""
         if not self.ended:
             self._failure = error
             self._wake()

@@ -89,9 +89,11 @@ class Channel(asyncio.BufferedProtocol):
 
     @property
     def open_calls(self) -> int:
+        """Number of open calls of both sides."""
         return len(self._calls)
 
     def write(self, frame: bytes) -> None:
+        """Sends a frame; ends the sandbox if too much is unread."""
         if self._transport is not None and self._failure is None:
             self._transport.write(frame)
             if self._unread() > _UNREAD:

@@ -158,10 +158,12 @@ class Files:
         return await self.upload(path, once(), **options)
 
     async def stat(self, path: str) -> Entry:
+        """Returns the attributes of an entry; links are followed."""
         told = await self._box.ask("file.stat", path=path)
         return replace(_entry(told.inner("entry")), version=told.text("version", _VERSION))
 
     async def exists(self, path: str) -> bool:
+        """Whether an entry exists."""
         try:
             await self.stat(path)
         except errors.EntryNotFound:
@@ -215,6 +217,7 @@ class Files:
         await self._box.ask("file.move", source=source, destination=destination, overwrite=overwrite)
 
     async def remove(self, path: str, recursive: bool = False) -> None:
+        """Removes an entry; a non-empty directory only with `recursive`."""
         await self._work(self._box.call("file.remove", path=path, recursive=recursive))
 
     async def search(

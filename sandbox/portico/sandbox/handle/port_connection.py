@@ -45,11 +45,14 @@ class Connection:
             yield data
 
     async def write(self, data: bytes) -> None:
+        """Sends bytes, waiting for room in the flow-control window."""
         await self._call.send(data)
 
     def end_write(self) -> None:
+        """Closes the sending direction."""
         self._call.end_input()
 
     async def close(self) -> None:
+        """Closes the connection."""
         if not self._call.ended:
             await self._call.abort(0)

@@ -44,12 +44,15 @@ class Attachment:
             await self.close()
 
     async def write(self, data: bytes) -> None:
+        """Writes to the process's input."""
         await self._call.send(data)
 
     def end_input(self) -> None:
+        """Closes the process's input."""
         self._call.end_input()
 
     async def close(self) -> None:
+        """Detaches from the process."""
         if not self._call.ended:
             await self._call.abort(0)
 

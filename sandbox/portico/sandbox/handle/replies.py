@@ -60,6 +60,7 @@ class Answer:
         self._broken = broken
 
     def has(self, name: str) -> bool:
+        """Whether a field exists and is not null."""
         return self._told.get(name) is not None
 
     def text(self, name: str, most: int = 1_000, default: str | None = None) -> str:

@@ -73,6 +73,7 @@ class LocalBackend:
 
     @property
     def templates(self) -> int:
+        """Number of templates, including replaced zygotes that still have sandboxes."""
         return self._templates.count
 
     async def open(self) -> None:

@@ -39,10 +39,12 @@ class Hierarchy:
 
     @property
     def limits(self) -> frozenset[str]:
+        """Names of the resources that groups can limit."""
         names = {"memory": "memory", "pids": "processes", "cpu": "cpus"}
         return frozenset(names[name] for name in self.controllers if name in names)
 
     def places(self) -> list[Path]:
+        """The directories in which each sandbox has a group."""
         return list(dict.fromkeys([*self.controllers.values(), *([self.unified] if self.unified else [])]))
 
 
@@ -170,6 +172,7 @@ class Group:
             self._write("cpu", ("cpu.cfs_quota_us", "cpu.max"), -1 if self._version1("cpu") else "max")
 
     def memory_bytes(self) -> int | None:
+        """Returns the memory in use, in bytes; None if unknown."""
         return self._number("memory", ("memory.usage_in_bytes", "memory.current"))
 
     def kernel_bytes(self) -> int | None:
@@ -179,9 +182,11 @@ class Group:
         return self._entry("memory", ("", "memory.stat"), "kernel")
 
     def memory_kills(self) -> int | None:
+        """Returns how many processes the memory limit has killed; None if unknown."""
         return self._entry("memory", ("memory.oom_control", "memory.events"), "oom_kill")
 
     def cpu_seconds(self) -> float | None:
+        """Returns the CPU time used; None if unknown."""
         used = _entry(Path(self._unified, "cpu.stat"), "usage_usec") if self._unified is not None else None
         return used / 1e6 if used is not None else None
 

@@ -46,14 +46,17 @@ class Owner:
 
     @property
     def name(self) -> str:
+        """A text that `parse` reads, for the names of directories and labels."""
         return f"{self.pid}-{self.started}-{self.place}"
 
     @classmethod
     def current(cls) -> "Owner":
+        """Returns this process."""
         return cls(os.getpid(), _started("self") or 0)
 
     @classmethod
     def parse(cls, name: str) -> "Owner | None":
+        """Reads a name; None if it is not one."""
         pid, _, rest = name.partition("-")
         started, _, place = rest.partition("-")
         return cls(int(pid), int(started), place) if pid.isdigit() and started.isdigit() and place else None

@@ -40,6 +40,7 @@ class Template:
 
     @property
     def users(self) -> set[str]:
+        """The users whose share it counts in."""
         return set(self.given.values()) or {self.user_id}
 
     @property

@@ -87,10 +87,12 @@ class Zygote:
 
     @property
     def worn(self) -> bool:
+        """Whether it is to be replaced, for its age or its number of forks."""
         return self.forks >= MAX_FORKS or time.monotonic() - self.started > MAX_AGE
 
     @property
     def mapped_by_owner(self) -> bool:
+        """Whether the owner writes its id maps, as root does."""
         return os.geteuid() == 0
 
     async def start(self) -> None:

@@ -28,9 +28,11 @@ class Reaper:
         self._changed = asyncio.Event()
 
     def start(self) -> None:
+        """Starts the periodic check."""
         self._task = asyncio.ensure_future(self._run())
 
     async def stop(self) -> None:
+        """Stops the check and waits for sandboxes that it is ending."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, *self._acting.values(), return_exceptions=True)

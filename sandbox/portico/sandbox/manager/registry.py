@@ -44,6 +44,7 @@ class SandboxRegistry:
 
     @property
     def count(self) -> int:
+        """Number of sandboxes, including those that are not yet known to have ended."""
         return len(self._held)
 
     def reserve(self, user_id: str) -> None:

@@ -62,6 +62,7 @@ class Snapshots:
         self._kept: dict[str, Snapshot] = {}
 
     def close(self) -> None:
+        """Deletes all snapshots."""
         if self._folder is not None:
             self._folder.cleanup()
         for snapshot in self._kept.values():
