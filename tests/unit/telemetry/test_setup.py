@@ -86,7 +86,8 @@ def test_off_does_not_even_import_the_sdk() -> None:
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 def test_a_collector_that_is_away_holds_up_nobody(protocol: str) -> None:
     program = (
-        "from portico.telemetry import setup, spans; setup.CLOSE_SECONDS = 0.2;"
+        "from portico.telemetry import setup; from portico.telemetry.tracing import spans;"
+        "setup.CLOSE_SECONDS = 0.2;"
         "telemetry = setup.Telemetry('t'); spans.end(spans.begin('x', {})); telemetry.close()"
     )
     environment = {

@@ -379,12 +379,14 @@ async def test_deliveries_are_counted_by_outcome(
             told.statuses = [503, 500, 200, 400]
             await send(gateway, ask("count 20", url))
             await told.until(lambda: told.ended)
-            await eventually(lambda: read()["portico.push.deliveries"].get("taken", 0) >= len(told.bodies))
+            await eventually(
+                lambda: read().get("portico.push.deliveries", {}).get("taken", 0) >= len(told.bodies)
+            )
             counted = read()["portico.push.deliveries"]
             assert (counted["failed"], counted["refused"], counted["taken"]) == (2, 1, len(told.bodies))
             told.statuses = [410]
             await send(gateway, ask("count 5", url))
-            await eventually(lambda: read()["portico.push.deliveries"].get("given_up") == 1)
+            await eventually(lambda: read().get("portico.push.deliveries", {}).get("given_up") == 1)
 
 
 async def test_receivers_that_are_not_public_are_refused(core_directory: Path) -> None:
