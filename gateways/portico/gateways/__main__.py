@@ -205,8 +205,8 @@ def _check_certificates(site: GatewaySite) -> None:
 
 
 def _check_exposure(site: GatewaySite, host: str) -> None:
-    """Raises Exposed when other machines can reach the site and the core checks no credentials;
-    CoreUnreachable when the core does not answer.
+    """Raises UnprotectedGatewayError when other machines can reach the site and the core checks no
+    credentials, and CoreUnreachable when the core does not answer.
     """
     open_to_all = [one for one in (host, *site.other_hosts) if not is_loopback_host(one)]
     if open_to_all and not site.settings.insecure_no_auth:

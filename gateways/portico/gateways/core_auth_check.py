@@ -47,7 +47,7 @@ async def check_core_auth(core: str, host: str, tls: grpc.ChannelCredentials | N
         tls: Credentials for TLS to the core; None for plain text.
 
     Raises:
-        Exposed: The core checks no credentials.
+        UnprotectedGatewayError: The core checks no credentials.
         CoreUnreachable: The core did not answer for START_SECONDS, or the TLS handshake failed.
     """
     async with Client(core, timeout=5.0, tls=tls) as client:

@@ -1,7 +1,7 @@
 """Streams a run's log as Server-Sent Events, directly on ASGI.
 
 The stream begins when its first event has arrived, so that earlier errors become HTTP errors; a stream of a
-run that is silent begins with a ping. A Rendering formats events and errors for one protocol.
+run that is silent begins with a ping. A StreamRendering formats events and errors for one protocol.
 """
 
 import asyncio

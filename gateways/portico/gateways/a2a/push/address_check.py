@@ -43,7 +43,7 @@ class AddressCheck:
                 self._hosts.add(entry.lower())
 
     async def check(self, url: str) -> Target:
-        """Resolves a URL and checks its addresses. Raises Refused."""
+        """Resolves a URL and checks its addresses. Raises AddressRefused."""
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port

@@ -46,7 +46,7 @@ class Sender:
         await self._client.aclose()
 
     async def send(self, config: push_pb2.PushConfig, payload: Payload) -> None:
-        """Returns when the notification was accepted, or refused finally. Raises GaveUp."""
+        """Returns when the notification was accepted, or refused finally. Raises DeliveryAbandoned."""
         try:
             taken = await self._try(config, payload)
         except DeliveryAbandoned:
@@ -55,7 +55,7 @@ class Sender:
         self._sent.add("taken" if taken else "refused")
 
     async def _try(self, config: push_pb2.PushConfig, payload: Payload) -> bool:
-        """Returns whether the notification was accepted. Raises GaveUp."""
+        """Returns whether the notification was accepted. Raises DeliveryAbandoned."""
         until = time.monotonic() + self._give_up_seconds
         pause = FIRST_SECONDS
         while True:

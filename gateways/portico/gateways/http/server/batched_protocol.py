@@ -128,7 +128,7 @@ class Chunks:
 
 
 class BatchedProtocol(LimitedProtocol):
-    """The bounded HTTP protocol on a corked transport."""
+    """LimitedProtocol on a BatchedTransport."""
 
     _corks: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, WriteBatch]] = WeakKeyDictionary()
     _chunks: Chunks
@@ -149,14 +149,14 @@ class BatchedProtocol(LimitedProtocol):
 
 
 def chunks_of(scope: Scope) -> Chunks | None:
-    """Returns the request's chunk writer; None on a server that does not use CorkedProtocol."""
+    """Returns the request's chunk writer; None on a server that does not use BatchedProtocol."""
     chunks: Chunks | None = scope.get("extensions", {}).get(CHUNKS, {}).get("chunks")
     return chunks
 
 
 def head_of(scope: Scope) -> list[tuple[bytes, bytes]] | None:
     """Returns header fields that the answer will have in addition to the application's. The list may be
-    changed until the answer begins. None on a server that does not use CorkedProtocol.
+    changed until the answer begins. None on a server that does not use BatchedProtocol.
     """
     head: list[tuple[bytes, bytes]] | None = scope.get("extensions", {}).get(CHUNKS, {}).get("head")
     return head

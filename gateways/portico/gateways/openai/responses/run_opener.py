@@ -47,7 +47,7 @@ class RunPlan:
         return RequestEcho(self.query.request, background=self.query.background)
 
     def translator(self, after: int = -1, *, following: bool = False) -> ResponseTranslator:
-        """Returns a translator for the planned response; for the arguments see Translator."""
+        """Returns a translator for the planned response; for the arguments see ResponseTranslator."""
         beyond = -1 if self.run is None or self.number > 1 else self.run.last_sequence_number
         return ResponseTranslator(
             self.echo, number=self.number, beyond=beyond, after=after, following=following

@@ -99,7 +99,7 @@ class PortProxy:
     async def _exchange(
         self, scope: Scope, receive: Receive, send: Send, target: PortTarget, exchange: Exchange
     ) -> None:
-        """Raises PortFailure before the answer has begun, _BrokenOff after."""
+        """Raises PortFailure before the answer has begun, _ResponseTruncated after."""
         headers = self._limits.headers.inwards(scope["headers"], target.prefix)
         headers += [(name, value) for name, value in scope["headers"] if name in _FRAMING]
         try:

@@ -1,5 +1,5 @@
-"""One lane of a WebSocket connection: creates responses one after the other, in the order of their
-requests.
+"""One lane (`stream_id`) of a WebSocket connection: creates its responses one after the other, in the order
+of their requests.
 """
 
 import asyncio
@@ -69,7 +69,7 @@ class ResponseConnection(Protocol):
 
 
 class ResponseQueue:
-    """Processes its queue until it is cancelled."""
+    """The queue of one lane; processed until it is cancelled."""
 
     def __init__(self, connection: ResponseConnection, opener: RunOpener, stream_id: str, id: str) -> None:
         self.queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(WAITING)
