@@ -12,7 +12,7 @@ from support.deployment import SCRIPTED, Deployment, ask
 from support.sse import SseReader
 
 from portico.client import Client
-from portico.core.integrity.database_check import Audit
+from portico.core.integrity.database_check import DatabaseCheck
 from portico.v1 import events_pb2
 
 pytestmark = pytest.mark.xdist_group("processes")  # one deployment for those that leave it whole
@@ -94,7 +94,7 @@ async def test_a_killed_supervisor_takes_its_children_along_and_the_next_goes_on
                 assert events[-1].response.status == events_pb2.RUN_STATUS_COMPLETED
     finally:
         deployment.stop()
-    audit = Audit(tmp_path / "portico.db")
+    audit = DatabaseCheck(tmp_path / "portico.db")
     assert [*audit.damage(), *audit.broken_runs(), *audit.broken_segments()] == []
     assert audit.unfinished() == 0
     audit.close()

@@ -15,7 +15,7 @@ from soak.callers import USER, Callers
 from support.deployment import SCRIPTED, Deployment
 
 from portico.client import Client
-from portico.core.integrity.database_check import Audit
+from portico.core.integrity.database_check import DatabaseCheck
 
 SECONDS = float(os.environ.get("PORTICO_SOAK_SECONDS", "60"))
 KILLS = int(os.environ.get("PORTICO_SOAK_KILLS", "0"))  # of the core and nothing else; 0: all kinds
@@ -63,7 +63,7 @@ async def test_nothing_is_lost_doubled_or_left_behind(tmp_path: Path) -> None:
         status = deployment.stop()
     print(f"{faults} faults, {dict(callers.done)}")
     assert status == 0
-    audit = Audit(tmp_path / "portico.db")
+    audit = DatabaseCheck(tmp_path / "portico.db")
     assert [*audit.damage(), *audit.broken_runs(), *audit.broken_segments()] == []
     assert audit.unfinished() == 0
     audit.close()

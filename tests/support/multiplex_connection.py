@@ -16,8 +16,8 @@ from portico.core.execution.execution import Execution
 from portico.core.hosts.local.local_host import LocalHost
 from portico.core.log.reader import READ_BYTES
 from portico.core.runs.run_engine import EngineLimits, RunEngine
-from portico.core.services.multiplex import MESSAGE_BYTES, WINDOW_BYTES, Link
-from portico.core.services.rpc.authentication import Unchecked
+from portico.core.services.multiplex import MESSAGE_BYTES, WINDOW_BYTES, MultiplexConnection
+from portico.core.services.rpc.authentication import NoAuthentication
 from portico.core.services.rpc.drain import Drain
 from portico.core.stores.open_stores import open_stores
 from portico.core.stores.ports.stores import Chunk, Stores
@@ -113,7 +113,7 @@ class LinkWorld:
         limits = EngineLimits(reader_grace_seconds=self._grace_seconds, store_seconds=1e9)
         self.engine = RunEngine(LocalHost([app]), self.stores, ProtoEncoder(), limits)
         await self.engine.start()
-        self._link = Link(self.engine, self._asked(), self.drain, Unchecked())
+        self._link = MultiplexConnection(self.engine, self._asked(), self.drain, NoAuthentication())
         self._caller = asyncio.create_task(self._read())
 
     async def stop(self) -> None:

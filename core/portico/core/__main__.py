@@ -32,7 +32,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from portico.core.errors import FencedOut, PorticoError
+from portico.core.errors import DomainError, FencedOut
 from portico.core.hosts.base.agent_host import AgentStartFailed
 from portico.core.hosts.base.app_loader import LoadError, load_apps
 from portico.core.server.core_server import CoreServer
@@ -46,11 +46,13 @@ from portico.telemetry.setup import Telemetry
 
 log = logging.getLogger("portico.core")
 SERVICE = "portico-core"
-FENCED_OUT = 3  # exit status; a supervisor must not restart: that would take the database from the new owner
+EXIT_FENCED_OUT = (
+    3  # exit status; a supervisor must not restart: that would take the database from the new owner
+)
 
 START_SECONDS = 5.0  # longest time from a signal to the end while agents are being initialised
-END_SECONDS = 10.0  # the same while the core serves, added to the drain time
-LEAVE_SECONDS = 2.0  # wait for cancelled tasks and for threads at the end
+SHUTDOWN_SECONDS = 10.0  # the same while the core serves, added to the drain time
+CANCEL_GRACE_SECONDS = 2.0  # wait for cancelled tasks and for threads at the end
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = read(CoreSettings, given)
     except Misconfigured as error:
-        return _complain(error, 2)
+        return _report_error(error, 2)
     log_setup.configure(
         level=settings.log_level,
         format=settings.log_format,
@@ -91,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         telemetry = Telemetry(SERVICE, prometheus=bool(settings.metrics_listen))
         server = CoreServer(apps, settings)
     except (LoadError, ValueError) as error:
-        return _complain(error, 2)
+        return _report_error(error, 2)
     return _run(server, settings, telemetry, ready_fd)
 
 
@@ -106,31 +108,31 @@ def _run(server: CoreServer, settings: CoreSettings, telemetry: Telemetry, ready
 
                 closing.enter_context(prometheus.served(settings.metrics_listen))
             if settings.audit_log:
-                closing.enter_context(_audited(Path(settings.audit_log)))
+                closing.enter_context(_writing_audit_log(Path(settings.audit_log)))
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_serve(server, closing, ready_fd, settings.drain_seconds))
         except FencedOut as error:
-            return _complain(error, FENCED_OUT)
+            return _report_error(error, EXIT_FENCED_OUT)
         except ValueError as error:
-            return _complain(error, 2)
-        except (OSError, PorticoError, AgentStartFailed) as error:
-            return _complain(error, 1)
+            return _report_error(error, 2)
+        except (OSError, DomainError, AgentStartFailed) as error:
+            return _report_error(error, 1)
     return 0
 
 
 @contextmanager
-def _audited(path: Path) -> Iterator[None]:
+def _writing_audit_log(path: Path) -> Iterator[None]:
     """Writes the audit log to a file. Raises ValueError if it can't be written."""
     try:
         file = line_writer.LineWriter(path)
     except OSError as error:
         name = named(CoreSettings, "audit_log")
         raise ValueError(f"{name} can't be written: {path}: {error.strerror}") from None
-    with closing(file), audit_log.told_to(file.write):
+    with closing(file), audit_log.write_audit_to(file.write):
         yield
 
 
-def _complain(error: Exception, status: int) -> int:
+def _report_error(error: Exception, status: int) -> int:
     print(f"portico core: {error}", file=sys.stderr)
     return status
 
@@ -142,23 +144,23 @@ async def _serve(server: CoreServer, closing: ExitStack, ready_fd: int | None, d
     threads = ThreadPoolExecutor(thread_name_prefix="asyncio")
     asyncio.get_running_loop().set_default_executor(threads)
     if not await _started(server, stopping):
-        await _leave(closing, threads)
+        await _exit_process(closing, threads)
         return
     # Objects that exist by now stay; the garbage collector need not visit them under load.
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     gc.enable()
     readiness.tell(ready_fd)
-    stopping.seconds = drain_seconds + END_SECONDS
+    stopping.seconds = drain_seconds + SHUTDOWN_SECONDS
     log.info("serving on %s", ", ".join(server.addresses))
-    replaced = await _replaced(server, stopping)
+    replaced = await _wait_taken_over(server, stopping)
     await server.stop()
-    await _leave(closing, threads, FENCED_OUT if replaced else 0)
+    await _exit_process(closing, threads, EXIT_FENCED_OUT if replaced else 0)
     if replaced:
         raise FencedOut
 
 
-async def _replaced(server: CoreServer, stopping: ShutdownSignals) -> bool:
+async def _wait_taken_over(server: CoreServer, stopping: ShutdownSignals) -> bool:
     """Waits for another core to take over the database (True) or for a signal to end (False). Raises the
     error that keeps this core from checking."""
     replaced = asyncio.create_task(server.taken_over())
@@ -181,21 +183,21 @@ async def _started(server: CoreServer, stopping: ShutdownSignals) -> bool:
     if not starting.done():
         log.info("stopped before the core served")
         starting.cancel()
-        await asyncio.wait({starting}, timeout=LEAVE_SECONDS)
+        await asyncio.wait({starting}, timeout=CANCEL_GRACE_SECONDS)
         return False
     starting.result()
     return True
 
 
-async def _leave(closing: ExitStack, threads: ThreadPoolExecutor, status: int = 0) -> None:
+async def _exit_process(closing: ExitStack, threads: ThreadPoolExecutor, status: int = 0) -> None:
     """Waits for tasks and threads; ends the process here if one that an agent has left would prevent that."""
     threads.shutdown(wait=False, cancel_futures=True)
-    until = time.monotonic() + LEAVE_SECONDS
+    until = time.monotonic() + CANCEL_GRACE_SECONDS
     while not (idle := _idle()) and time.monotonic() < until:  # noqa: ASYNC110 - once, at the end
         await asyncio.sleep(0.01)
     if not idle:
-        if status == FENCED_OUT:
-            _complain(FencedOut(), status)
+        if status == EXIT_FENCED_OUT:
+            _report_error(FencedOut(), status)
         _flush(closing)
         os._exit(status)
 

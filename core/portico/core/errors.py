@@ -38,7 +38,7 @@ class Code(StrEnum):
     PERMISSION_DENIED = "PERMISSION_DENIED"
 
 
-class PorticoError(Exception):
+class DomainError(Exception):
     """Base class. A subclass defines code and reason; an instance adds a message and metadata."""
 
     code: ClassVar[Code]
@@ -50,7 +50,7 @@ class PorticoError(Exception):
         self.metadata = metadata
 
 
-class InvalidArgument(PorticoError):
+class InvalidArgument(DomainError):
     code = Code.INVALID_ARGUMENT
     reason = "INVALID_ARGUMENT"
 
@@ -58,7 +58,7 @@ class InvalidArgument(PorticoError):
         super().__init__(f"{field}: {problem}", field=field)
 
 
-class AgentNotFound(PorticoError):
+class AgentNotFound(DomainError):
     code = Code.NOT_FOUND
     reason = "AGENT_NOT_FOUND"
 
@@ -66,7 +66,7 @@ class AgentNotFound(PorticoError):
         super().__init__(f"no agent {agent_name!r}", agent_name=agent_name)
 
 
-class RunNotFound(PorticoError):
+class RunNotFound(DomainError):
     code = Code.NOT_FOUND
     reason = "RUN_NOT_FOUND"
 
@@ -74,7 +74,7 @@ class RunNotFound(PorticoError):
         super().__init__(f"no run {run_id!r}", run_id=run_id)
 
 
-class SessionNotFound(PorticoError):
+class SessionNotFound(DomainError):
     code = Code.NOT_FOUND
     reason = "SESSION_NOT_FOUND"
 
@@ -82,7 +82,7 @@ class SessionNotFound(PorticoError):
         super().__init__(f"no session {session_id!r}", session_id=session_id)
 
 
-class MessageNotFound(PorticoError):
+class MessageNotFound(DomainError):
     code = Code.NOT_FOUND
     reason = "MESSAGE_NOT_FOUND"
 
@@ -90,7 +90,7 @@ class MessageNotFound(PorticoError):
         super().__init__(f"the session has no message {message_id!r}", message_id=message_id)
 
 
-class MemoryNotFound(PorticoError):
+class MemoryNotFound(DomainError):
     code = Code.NOT_FOUND
     reason = "MEMORY_NOT_FOUND"
 
@@ -101,7 +101,7 @@ class MemoryNotFound(PorticoError):
             super().__init__(f"no memory {memory_id!r}", memory_id=memory_id)
 
 
-class PushConfigNotFound(PorticoError):
+class PushConfigNotFound(DomainError):
     code = Code.NOT_FOUND
     reason = "PUSH_CONFIG_NOT_FOUND"
 
@@ -109,7 +109,7 @@ class PushConfigNotFound(PorticoError):
         super().__init__(f"the run has no push config {config_id!r}", config_id=config_id)
 
 
-class KeyNotFound(PorticoError):
+class KeyNotFound(DomainError):
     code = Code.NOT_FOUND
     reason = "KEY_NOT_FOUND"
 
@@ -117,7 +117,7 @@ class KeyNotFound(PorticoError):
         super().__init__(f"no key {key_id!r}", key_id=key_id)
 
 
-class StateNotFound(PorticoError):
+class StateNotFound(DomainError):
     code = Code.NOT_FOUND
     reason = "STATE_NOT_FOUND"
 
@@ -125,7 +125,7 @@ class StateNotFound(PorticoError):
         super().__init__(f"no state is saved in session {session_id!r}", session_id=session_id)
 
 
-class EndpointNotFound(PorticoError):
+class EndpointNotFound(DomainError):
     code = Code.NOT_FOUND
     reason = "ENDPOINT_NOT_FOUND"
 
@@ -133,7 +133,7 @@ class EndpointNotFound(PorticoError):
         super().__init__(f"the agent has no endpoint {path!r}", path=path)
 
 
-class EndpointFailed(PorticoError):
+class EndpointFailed(DomainError):
     """A custom endpoint of the agent raised."""
 
     code = Code.ABORTED
@@ -143,7 +143,7 @@ class EndpointFailed(PorticoError):
         super().__init__(message, error_type=error_type)
 
 
-class EndpointStreams(PorticoError):
+class EndpointIsStreaming(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "ENDPOINT_STREAMS"
 
@@ -151,7 +151,7 @@ class EndpointStreams(PorticoError):
         super().__init__(f"the endpoint {path!r} streams; call StreamEndpoint", path=path)
 
 
-class SessionExists(PorticoError):
+class SessionExists(DomainError):
     code = Code.ALREADY_EXISTS
     reason = "SESSION_EXISTS"
 
@@ -159,7 +159,7 @@ class SessionExists(PorticoError):
         super().__init__(f"session {session_id!r} exists", session_id=session_id)
 
 
-class IdempotencyConflict(PorticoError):
+class IdempotencyConflict(DomainError):
     code = Code.ALREADY_EXISTS
     reason = "IDEMPOTENCY_CONFLICT"
 
@@ -167,7 +167,7 @@ class IdempotencyConflict(PorticoError):
         super().__init__("the idempotency key was used with another request", run_id=run_id)
 
 
-class CursorAhead(PorticoError):
+class CursorAhead(DomainError):
     code = Code.OUT_OF_RANGE
     reason = "CURSOR_AHEAD"
 
@@ -179,7 +179,7 @@ class CursorAhead(PorticoError):
         )
 
 
-class CursorExpired(PorticoError):
+class CursorExpired(DomainError):
     code = Code.OUT_OF_RANGE
     reason = "CURSOR_EXPIRED"
 
@@ -191,7 +191,7 @@ class CursorExpired(PorticoError):
         )
 
 
-class RunTerminal(PorticoError):
+class RunTerminal(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "RUN_TERMINAL"
 
@@ -199,7 +199,7 @@ class RunTerminal(PorticoError):
         super().__init__(f"the run has ended: {status}", run_id=run_id, status=status)
 
 
-class RunActive(PorticoError):
+class RunActive(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "RUN_ACTIVE"
 
@@ -207,7 +207,7 @@ class RunActive(PorticoError):
         super().__init__("the run is live; cancel it first", run_id=run_id)
 
 
-class RunNotPaused(PorticoError):
+class RunNotPaused(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "RUN_NOT_PAUSED"
 
@@ -215,7 +215,7 @@ class RunNotPaused(PorticoError):
         super().__init__(problem, run_id=run_id)
 
 
-class RunNotStarted(PorticoError):
+class RunNotStarted(DomainError):
     code = Code.FAILED_PRECONDITION
     reason = "RUN_NOT_STARTED"
 
@@ -223,7 +223,7 @@ class RunNotStarted(PorticoError):
         super().__init__("the run is still queued; it can't start child runs yet", run_id=run_id)
 
 
-class SessionBusy(PorticoError):
+class SessionBusy(DomainError):
     code = Code.ABORTED
     reason = "SESSION_BUSY"
 
@@ -231,7 +231,7 @@ class SessionBusy(PorticoError):
         super().__init__("the session has a live run", session_id=session_id, run_id=run_id)
 
 
-class EtagMismatch(PorticoError):
+class EtagMismatch(DomainError):
     code = Code.ABORTED
     reason = "ETAG_MISMATCH"
 
@@ -239,7 +239,7 @@ class EtagMismatch(PorticoError):
         super().__init__("the etag does not match: the value was changed; read it again", etag=etag)
 
 
-class LimitExceeded(PorticoError):
+class LimitExceeded(DomainError):
     code = Code.RESOURCE_EXHAUSTED
     reason = "LIMIT_EXCEEDED"
 
@@ -249,7 +249,7 @@ class LimitExceeded(PorticoError):
         super().__init__(message, limit=limit, **retry)
 
 
-class Draining(PorticoError):
+class Draining(DomainError):
     code = Code.UNAVAILABLE
     reason = "DRAINING"
 
@@ -257,7 +257,7 @@ class Draining(PorticoError):
         super().__init__("the core is shutting down; try again, or resume from the last event received")
 
 
-class StoreUnavailable(PorticoError):
+class StoreUnavailable(DomainError):
     code = Code.UNAVAILABLE
     reason = "STORE_UNAVAILABLE"
 
@@ -276,7 +276,7 @@ class StoreFull(StoreUnavailable):
     """The disk is full. Operations that free space may use the reserve."""
 
 
-class Unauthenticated(PorticoError):
+class Unauthenticated(DomainError):
     """The credential is missing or invalid. Only the log has the exact reason."""
 
     code = Code.UNAUTHENTICATED
@@ -293,7 +293,7 @@ class Unauthenticated(PorticoError):
         self.why = why
 
 
-class PermissionDenied(PorticoError):
+class PermissionDenied(DomainError):
     """The credential is valid but does not allow this call."""
 
     code = Code.PERMISSION_DENIED
@@ -303,7 +303,7 @@ class PermissionDenied(PorticoError):
         super().__init__(problem, **metadata)
 
 
-class IssuerUnavailable(PorticoError):
+class IssuerUnavailable(DomainError):
     code = Code.UNAVAILABLE
     reason = "ISSUER_UNAVAILABLE"
 

@@ -11,7 +11,7 @@ import pytest
 import portico.client.errors as client_errors
 import portico.core
 import portico.gateways
-from portico.core.errors import PorticoError
+from portico.core.errors import DomainError
 from portico.core.sandboxes import sandbox_errors
 from portico.v1 import errors_pb2
 
@@ -32,14 +32,14 @@ def table() -> dict[str, str]:
     return found
 
 
-def kinds(of: type[PorticoError]) -> Iterator[type[PorticoError]]:
+def kinds(of: type[DomainError]) -> Iterator[type[DomainError]]:
     for kind in of.__subclasses__():
         yield kind
         yield from kinds(kind)
 
 
 TABLE = table()
-ERRORS = [kind for kind in kinds(PorticoError) if hasattr(kind, "reason")]
+ERRORS = [kind for kind in kinds(DomainError) if hasattr(kind, "reason")]
 
 
 def test_every_reason_of_the_contract_has_a_status() -> None:
@@ -48,13 +48,13 @@ def test_every_reason_of_the_contract_has_a_status() -> None:
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
-def test_every_error_of_the_core_has_the_status_of_its_reason(error: type[PorticoError]) -> None:
+def test_every_error_of_the_core_has_the_status_of_its_reason(error: type[DomainError]) -> None:
     assert error.reason in TABLE or error.reason in RESULTS_ONLY
     assert error.code == TABLE.get(error.reason, error.code)
 
 
 def test_every_reason_has_an_error() -> None:
-    assert sandbox_errors.SandboxDomainError in PorticoError.__subclasses__()
+    assert sandbox_errors.SandboxDomainError in DomainError.__subclasses__()
     reasons = {error.reason for error in ERRORS}
     assert set(TABLE) - reasons == {"INTERNAL", "UNIMPLEMENTED"}
 

@@ -25,12 +25,12 @@ OPERATOR = "operator"  # user id of the admin key from the settings
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _KnownKey:
     record: KeyRecord
     principal: Principal
 
 
-class ApiKeys:
+class ApiKeyRegistry:
     """API keys of one core. For use on the event loop only."""
 
     def __init__(self, store: KeyStore, admin_key: str = "") -> None:
@@ -38,11 +38,11 @@ class ApiKeys:
         self._store = store
         self._admin = _digest(admin_key) if admin_key else b""
         self._operator = make_principal("", OPERATOR, frozenset(("admin",)))
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, _KnownKey] = {}
         self._ending: dict[str, float] = {}  # revocation times of keys that the store does not have yet
 
     async def load(self) -> None:
-        self._known = {record.key_id: _known(record) for record in await self._store.all()}
+        self._known = {record.key_id: _to_known_key(record) for record in await self._store.all()}
 
     @property
     def none(self) -> bool:
@@ -105,7 +105,7 @@ class ApiKeys:
             revoked_at=None,
         )
         await self._store.add(record)
-        self._known[key_id] = _known(record)
+        self._known[key_id] = _to_known_key(record)
         return record, credential
 
     def listed(self) -> list[KeyRecord]:
@@ -123,7 +123,7 @@ class ApiKeys:
             # Revoked in memory first: even if the store refuses the write, the key must not stay valid.
             at = self._ending.setdefault(key_id, time.time())
             await self._store.revoke(key_id, at)
-            self._known[key_id] = known = _known(replace(known.record, revoked_at=at))
+            self._known[key_id] = known = _to_known_key(replace(known.record, revoked_at=at))
             self._ending.pop(key_id, None)
         return known.record
 
@@ -160,8 +160,8 @@ def check_names(tenant: str, user_id: str) -> None:
         )
 
 
-def _known(record: KeyRecord) -> _Known:
-    return _Known(record, make_principal(record.tenant, record.user_id, frozenset(record.scopes.split())))
+def _to_known_key(record: KeyRecord) -> _KnownKey:
+    return _KnownKey(record, make_principal(record.tenant, record.user_id, frozenset(record.scopes.split())))
 
 
 def _digest(credential: str) -> bytes:

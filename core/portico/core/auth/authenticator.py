@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from portico.core.auth.api_keys import PREFIX, ApiKeys
+from portico.core.auth.api_keys import PREFIX, ApiKeyRegistry
 from portico.core.errors import Unauthenticated
 from portico.model.identity import Principal
 
 if TYPE_CHECKING:
-    from portico.core.auth.jwt_verifier import Tokens
+    from portico.core.auth.jwt_verifier import JwtVerifier
 
 CREDENTIAL_CHARACTERS = 16 * 1024
 _MISSING = "the call needs a credential in the metadata: authorization, with Bearer and an API key or a JWT"
@@ -17,7 +17,7 @@ _MISSING = "the call needs a credential in the metadata: authorization, with Bea
 class Authenticator:
     """Checks credentials of both kinds."""
 
-    def __init__(self, keys: ApiKeys, tokens: "Tokens | None") -> None:
+    def __init__(self, keys: ApiKeyRegistry, tokens: "JwtVerifier | None") -> None:
         self._keys = keys
         self._tokens = tokens
 

@@ -14,12 +14,12 @@ from portico.telemetry.log.retry_log import RetryLog
 log = logging.getLogger(__name__)
 
 FRESH_SECONDS = 300.0
-AGAIN_SECONDS = 10.0  # least time between fetches: any caller can name unknown keys
+MIN_REFETCH_SECONDS = 10.0  # least time between fetches: any caller can name unknown keys
 FETCH_SECONDS = 5.0
 MAX_BYTES = 256 * 1024
 
 
-class Jwks:
+class JwksCache:
     """Public keys from one URL."""
 
     def __init__(self, url: str, good_seconds: float) -> None:
@@ -45,7 +45,7 @@ class Jwks:
         if kid not in self._keys or now - self._fetched > min(FRESH_SECONDS, self._good_seconds / 2):
             async with self._fetching:
                 # A caller that waited for another caller's fetch uses its result.
-                if self._fetched < now and time.monotonic() - self._tried > AGAIN_SECONDS:
+                if self._fetched < now and time.monotonic() - self._tried > MIN_REFETCH_SECONDS:
                     await self._fetch()
         if time.monotonic() >= self.good_until:
             self._refuse()

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jwt
 
 from portico.core.auth.api_keys import check_names
-from portico.core.auth.jwks import Jwks
+from portico.core.auth.jwks import JwksCache
 from portico.core.errors import InvalidArgument, Unauthenticated
 from portico.model.identity import Principal, make_principal
 
@@ -23,7 +23,7 @@ REMEMBERED_SECONDS = 60.0  # longest time that a token stays valid after its key
 
 
 @dataclass(frozen=True, slots=True)
-class Issuer:
+class JwtIssuer:
     """A trusted issuer, and the claims of its tokens that name tenant, user and scopes."""
 
     issuer: str
@@ -36,7 +36,7 @@ class Issuer:
     keys_seconds: float = 3600.0  # how long its keys stay valid while jwks_url can't be read
 
 
-class _Good(NamedTuple):
+class _VerifiedToken(NamedTuple):
     """A token's principal and how long it is cached: `until` is monotonic time, `expires` seconds since the
     epoch."""
 
@@ -45,13 +45,13 @@ class _Good(NamedTuple):
     expires: float
 
 
-class Tokens:
+class JwtVerifier:
     """Checks tokens of one issuer and caches valid ones."""
 
-    def __init__(self, issuer: Issuer) -> None:
+    def __init__(self, issuer: JwtIssuer) -> None:
         self._issuer = issuer
-        self._jwks = Jwks(issuer.jwks_url, issuer.keys_seconds)
-        self._good: OrderedDict[bytes, _Good] = OrderedDict()
+        self._jwks = JwksCache(issuer.jwks_url, issuer.keys_seconds)
+        self._good: OrderedDict[bytes, _VerifiedToken] = OrderedDict()
 
     def remembered(self, credential: str) -> Principal | None:
         """The principal of a token that was checked a short while ago; None if it must be checked."""
@@ -84,7 +84,7 @@ class Tokens:
             raise Unauthenticated(why="expired" if expired else "invalid") from None
         expires = float(claims["exp"]) + self._issuer.leeway_seconds
         until = min(time.monotonic() + REMEMBERED_SECONDS, self._jwks.good_until)
-        self._good[_digest(credential)] = _Good(found, until, expires)
+        self._good[_digest(credential)] = _VerifiedToken(found, until, expires)
         while len(self._good) > REMEMBERED:
             self._good.popitem(last=False)
         return found

@@ -44,7 +44,7 @@ def check_id(value: str, field: str, *, required: bool = True) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SessionPlacement:
     """The session of a run that continues another, and whether it is new."""
 
     owner: str
@@ -53,7 +53,11 @@ class Place:
 
 
 def start_request(
-    query: pb.QueryRequest, *, background: bool | None = None, place: Place | None = None, owner: str = ""
+    query: pb.QueryRequest,
+    *,
+    background: bool | None = None,
+    place: SessionPlacement | None = None,
+    owner: str = "",
 ) -> RunRequest:
     """Checks a request and fills in its defaults; `owner` is the new run's owner key, if known.
 
@@ -115,7 +119,7 @@ def stored_query(payload: bytes) -> pb.QueryRequest:
     return pb.QueryRequest.FromString(payload[DIGEST_BYTES:])
 
 
-def told_request(payload: bytes) -> pb.AgentRequest:
+def public_request(payload: bytes) -> pb.AgentRequest:
     """The stored request for the run's readers: without the credentials of tools."""
     request = stored_query(payload).request
     for tool in request.tools:

@@ -17,11 +17,11 @@ from portico.core.stores.sqlite.log.unflushed_chunks import decode
 from portico.core.stores.sqlite.migrate import newest, revision_of, revisions
 from portico.v1 import query_pb2
 
-TERMINAL = frozenset(value for status, value in STATUS_TO_PROTO.items() if status.terminal)
-SHOWN = 20  # most problems of one kind to report
+TERMINAL_PROTO_STATUSES = frozenset(value for status, value in STATUS_TO_PROTO.items() if status.terminal)
+MAX_REPORTED_PROBLEMS = 20  # most problems of one kind to report
 
 
-class Audit:
+class DatabaseCheck:
     """Consistency checks of one database file. Every method blocks."""
 
     def __init__(self, path: Path) -> None:
@@ -39,7 +39,7 @@ class Audit:
     def damage(self) -> list[str]:
         """Problems that SQLite's integrity check finds in the file."""
         try:
-            rows = self._connection.execute(f"PRAGMA integrity_check({SHOWN})").fetchall()
+            rows = self._connection.execute(f"PRAGMA integrity_check({MAX_REPORTED_PROBLEMS})").fetchall()
         except sqlite3.DatabaseError as error:
             return [str(error)]
         return [text for (text,) in rows if text != "ok"]
@@ -117,7 +117,8 @@ class Audit:
             if terminals:
                 return f"event {first} comes after the terminal one"
             terminals = sum(
-                event.HasField("response") and event.response.status in TERMINAL for event in events
+                event.HasField("response") and event.response.status in TERMINAL_PROTO_STATUSES
+                for event in events
             )
             expected = end + 1
         if expected != last + 1:

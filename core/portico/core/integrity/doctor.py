@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from portico.core.errors import StoreUnavailable
-from portico.core.integrity.database_check import SHOWN, Audit
+from portico.core.integrity.database_check import MAX_REPORTED_PROBLEMS, DatabaseCheck
 from portico.core.settings.core_settings import CoreSettings
 from portico.core.stores.open_stores import check_url
 from portico.core.stores.sqlite.log.wal_check import WalUnknown, lost_commits
@@ -21,8 +21,8 @@ from portico.process.settings import Misconfigured, read
 from portico.telemetry.log.terminal_text import escape_control_characters
 
 LOW_DISK = 512 * 1024 * 1024
-FILES = 4096
-AGAIN_SECONDS = 0.5
+MIN_OPEN_FILES = 4096
+RETRY_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +75,9 @@ def _machine(path: Path) -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     yield Finding("good", f"Python {version}, SQLite {sqlite3.sqlite_version}")
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files < FILES:
+    if files < MIN_OPEN_FILES:
         yield Finding(
-            "note", f"a process may open only {files} files; `ulimit -n {FILES}` allows more streams"
+            "note", f"a process may open only {files} files; `ulimit -n {MIN_OPEN_FILES}` allows more streams"
         )
     folder = next(folder for folder in path.absolute().parents if folder.exists())
     free = shutil.disk_usage(folder).free
@@ -100,7 +100,7 @@ def _database(path: Path) -> Iterator[Finding]:
             yield Finding("problem", loss.words(str(path)))
             return
     try:
-        audit = Audit(path)
+        audit = DatabaseCheck(path)
     except FileNotFoundError as error:
         yield Finding("note", f"{error}; a core creates it when it starts")
         return
@@ -124,7 +124,7 @@ def _foreign_log(path: Path) -> str:
         except StoreUnavailable as error:
             if last:
                 return str(error)
-            time.sleep(AGAIN_SECONDS)
+            time.sleep(RETRY_SECONDS)
         else:
             break
     return ""
@@ -136,7 +136,7 @@ _REMEDY = (
 )
 
 
-def _contents(audit: Audit, path: Path) -> Iterator[Finding]:
+def _contents(audit: DatabaseCheck, path: Path) -> Iterator[Finding]:
     damage = audit.damage()
     yield from (Finding("problem", f"{path}: {words}") for words in damage)
     if damage:
@@ -159,7 +159,9 @@ def _contents(audit: Audit, path: Path) -> Iterator[Finding]:
         yield Finding(
             "note", f"{unfinished} runs have not ended; if no core is running, the next start recovers them"
         )
-    broken = list(islice(audit.broken_runs(), SHOWN)) + list(islice(audit.broken_segments(), SHOWN))
+    broken = list(islice(audit.broken_runs(), MAX_REPORTED_PROBLEMS)) + list(
+        islice(audit.broken_segments(), MAX_REPORTED_PROBLEMS)
+    )
     yield from (Finding("problem", words) for words in broken)
     if not broken:
         yield Finding("good", "every ended run has all its events exactly once and one terminal event")

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, 
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
-from portico.core.errors import LimitExceeded, PorticoError
+from portico.core.errors import DomainError, LimitExceeded
 from portico.core.sandboxes.core_sandboxes import CoreSandboxes
 from portico.sandbox import errors, tools
 from portico.sandbox.events import (
@@ -251,7 +251,7 @@ class RunSandbox:
     async def _made(self, spec: Spec) -> Held:
         try:
             return await self._sandboxes.own(self._user_id, self._session_id, spec)
-        except PorticoError as error:
+        except DomainError as error:
             # The agent's interface has the sandbox's errors, not the core's.
             if isinstance(error.__cause__, errors.SandboxError):
                 raise error.__cause__ from None

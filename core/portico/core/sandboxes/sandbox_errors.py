@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar, Final
 
-from portico.core.errors import Code, InvalidArgument, LimitExceeded, PorticoError
+from portico.core.errors import Code, DomainError, InvalidArgument, LimitExceeded
 from portico.sandbox import errors, file_names
 
 log = logging.getLogger(__name__)
 
 
-class SandboxDomainError(PorticoError):
+class SandboxDomainError(DomainError):
     """Base class. `names` are the metadata that its callers get."""
 
     names: ClassVar[tuple[str, ...]] = ("sandbox_id",)
@@ -140,7 +140,7 @@ _DOMAIN_ERRORS: Final[dict[type[errors.SandboxError], type[SandboxDomainError]]]
 }
 
 
-def to_domain_error(error: errors.SandboxError, **about: object) -> PorticoError:
+def to_domain_error(error: errors.SandboxError, **about: object) -> DomainError:
     """The core's error for a sandbox's error.
 
     Args:

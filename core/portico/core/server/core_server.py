@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection
 from pydantic import SecretStr
 
 from portico.agent import AgentApp, Budget
-from portico.core.auth.api_keys import ApiKeys
+from portico.core.auth.api_keys import ApiKeyRegistry
 from portico.core.auth.authenticator import Authenticator
 from portico.core.convert.events import ProtoEncoder
 from portico.core.errors import FencedOut
@@ -37,15 +37,15 @@ from portico.core.services.memory import MemoryService
 from portico.core.services.multiplex import METHOD as MULTIPLEX
 from portico.core.services.push import PushService
 from portico.core.services.query import QueryService
-from portico.core.services.rpc.authentication import Authentication, Unchecked
-from portico.core.services.rpc.client_address import Origins
+from portico.core.services.rpc.authentication import Authentication, NoAuthentication
+from portico.core.services.rpc.client_address import ClientAddressResolver
 from portico.core.services.rpc.dispatch import handlers
 from portico.core.services.rpc.drain import Drain
-from portico.core.services.rpc.rate_limits import Rates
+from portico.core.services.rpc.rate_limits import RateLimiter
 from portico.core.services.sandbox.sandbox_service import SandboxService
 from portico.core.services.session import SessionService
 from portico.core.services.state import StateService
-from portico.core.services.store_health_watch import StoreWatch
+from portico.core.services.store_health_watch import StoreHealthWatch
 from portico.core.settings.core_settings import CoreSettings
 from portico.core.stores.encrypted_push_configs import sealed
 from portico.core.stores.encryption import Keyring
@@ -98,12 +98,12 @@ class CoreServer:
     def __init__(self, apps: Sequence[AgentApp], settings: CoreSettings) -> None:
         self._settings = settings
         self._words = ErrorDisclosure(settings.error_readers)
-        self._host = make_host(apps, process_starter(*_of_logs(settings)), self._words)
+        self._host = make_host(apps, process_starter(*_worker_log_options(settings)), self._words)
         self._drain = Drain()
         abstract = any(address.startswith(ABSTRACT_UNIX_PREFIX) for address in settings.listen)
-        self._origins = Origins(settings.gateway_names, private_sockets=not abstract)
+        self._origins = ClientAddressResolver(settings.gateway_names, private_sockets=not abstract)
         self._health = HealthServicer()
-        self._sandboxes = CoreSandboxes(_policy(settings))
+        self._sandboxes = CoreSandboxes(_sandbox_policy(settings))
         self._renewing: asyncio.Task[NoReturn] | None = None
         self.ports: list[int] = []
 
@@ -134,7 +134,7 @@ class CoreServer:
         )
         try:
             self._stores = replace(self._stores, pushes=await sealed(self._stores.pushes, keys))
-            self._keys = ApiKeys(self._stores.keys, _secret(settings.admin_key))
+            self._keys = ApiKeyRegistry(self._stores.keys, _secret_value(settings.admin_key))
             await self._keys.load()
             self._authentication = self._checking()
             limits = EngineLimits(
@@ -158,7 +158,7 @@ class CoreServer:
             self._engine = RunEngine(
                 self._host, self._stores, ProtoEncoder(), limits, self._sandboxes, self._words
             )
-            self._retention = Retention(self._engine, self._stores, _ttls(settings))
+            self._retention = Retention(self._engine, self._stores, _retention_ttls(settings))
             self._indexing = SearchIndexer(self._engine, self._stores.sessions)
             self._tls = server_certificate(settings)
             self._server = self._build()
@@ -176,7 +176,7 @@ class CoreServer:
         self._indexing.start()
         if self._tls is not None:
             self._renewing = asyncio.create_task(self._tls.follow(), name="certificates")
-        self._watch = StoreWatch(self._health, self._service_names(), self._engine, self._stores.health)
+        self._watch = StoreHealthWatch(self._health, self._service_names(), self._engine, self._stores.health)
         await self._watch.start()
 
     async def _take_up(self) -> None:
@@ -277,17 +277,17 @@ class CoreServer:
             reflection.enable_server_reflection(known, server)  # type: ignore[no-untyped-call]
         return server
 
-    def _checking(self) -> Authentication | Unchecked:
+    def _checking(self) -> Authentication | NoAuthentication:
         """The authentication interceptor. Raises ValueError when auth is on without any valid credential."""
         settings = self._settings
         if not settings.auth:
-            return Unchecked()
+            return NoAuthentication()
         tokens = None
         if settings.jwt_issuer:
             # Imported here: it takes long to import, and only cores with JWTs need it.
-            from portico.core.auth.jwt_verifier import Issuer, Tokens
+            from portico.core.auth.jwt_verifier import JwtIssuer, JwtVerifier
 
-            issuer = Issuer(
+            issuer = JwtIssuer(
                 issuer=settings.jwt_issuer,
                 audience=settings.jwt_audience,
                 jwks_url=settings.jwt_jwks_url,
@@ -297,13 +297,13 @@ class CoreServer:
                 leeway_seconds=settings.jwt_leeway_seconds,
                 keys_seconds=settings.jwt_keys_seconds,
             )
-            tokens = Tokens(issuer)
+            tokens = JwtVerifier(issuer)
         elif self._keys.none:
             raise ValueError(
                 "auth is on and no credential can be valid: set PORTICO_CORE_ADMIN_KEY or --admin-key-file, "
                 "then create keys with `portico keys`; or set the --jwt-... options"
             )
-        rates = Rates(settings.tenant_requests, settings.user_requests)
+        rates = RateLimiter(settings.tenant_requests, settings.user_requests)
         return Authentication(Authenticator(self._keys, tokens), rates, self._origins)
 
     def _interceptors(self, calls: RpcTelemetry) -> list[grpc.aio.ServerInterceptor]:
@@ -348,7 +348,7 @@ class CoreServer:
             await self._stores.room.learn()
 
 
-def _of_logs(settings: CoreSettings) -> list[str]:
+def _worker_log_options(settings: CoreSettings) -> list[str]:
     """Options for workers, so that they log as the core does."""
     options = ["--log-level", settings.log_level, "--log-format", settings.log_format]
     options += ["--error-words", settings.error_readers]
@@ -365,11 +365,11 @@ def _keyring(settings: CoreSettings) -> Keyring | None:
         raise ValueError(f"the store's key {error}") from None
 
 
-def _secret(value: SecretStr | None) -> str:
+def _secret_value(value: SecretStr | None) -> str:
     return "" if value is None else value.get_secret_value()
 
 
-def _ttls(settings: CoreSettings) -> RetentionTtls:
+def _retention_ttls(settings: CoreSettings) -> RetentionTtls:
     return RetentionTtls(
         runs=settings.run_ttl_seconds,
         sessions=settings.session_ttl_seconds,
@@ -378,7 +378,7 @@ def _ttls(settings: CoreSettings) -> RetentionTtls:
     )
 
 
-def _policy(settings: CoreSettings) -> SandboxPolicy:
+def _sandbox_policy(settings: CoreSettings) -> SandboxPolicy:
     return SandboxPolicy(
         backend=settings.sandbox_backend,
         more_backends=tuple(settings.sandbox_backends),

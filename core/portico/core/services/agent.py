@@ -10,7 +10,7 @@ from portico.agent import AgentApp
 from portico.core.convert.requests import check_id
 from portico.core.errors import EndpointFailed, InvalidArgument
 from portico.core.hosts.base.agent_host import AgentHost
-from portico.core.services.rpc.current_principal import anonymous, caller, owner_of
+from portico.core.services.rpc.current_principal import current_principal, is_anonymous, resolve_owner
 from portico.core.services.rpc.page_tokens import decode_token, encode_token, page_size
 from portico.model.identity import user_of
 from portico.v1 import agent_pb2 as pb
@@ -37,7 +37,7 @@ class AgentService:
     async def GetAgent(self, request: pb.GetAgentRequest, context: ServicerContext) -> pb.GetAgentResponse:
         name = check_id(request.name, "name", required=False)
         agent = self._agent(self._host.find(name))
-        if anonymous():
+        if is_anonymous():
             agent.ClearField("endpoints")
         return pb.GetAgentResponse(agent=agent)
 
@@ -106,12 +106,12 @@ def _body(text: str) -> Any:
 
 def _as_caller(body: Any) -> Any:
     """Checks and sets the user_id of an object, as in every other request. Raises as owner_of."""
-    if caller().believed or not isinstance(body, dict):
+    if current_principal().believed or not isinstance(body, dict):
         return body
     user_id = body.get("user_id") or ""
     if not isinstance(user_id, str):
         raise InvalidArgument("body_json.user_id", "must be a text")
-    return {**body, "user_id": user_of(owner_of(user_id, "body_json.user_id"))}
+    return {**body, "user_id": user_of(resolve_owner(user_id, "body_json.user_id"))}
 
 
 def _json(value: Any) -> str:

@@ -4,11 +4,11 @@ from dataclasses import asdict
 
 from grpc.aio import ServicerContext
 
-from portico.core.auth.api_keys import ApiKeys
+from portico.core.auth.api_keys import ApiKeyRegistry
 from portico.core.convert.requests import check_id
 from portico.core.convert.timestamps import seconds, timestamp
 from portico.core.lifecycle.forget_user import UserEraser
-from portico.core.services.rpc.current_principal import caller, owner_of
+from portico.core.services.rpc.current_principal import current_principal, resolve_owner
 from portico.core.services.rpc.page_tokens import decode_token, encode_token, page_size
 from portico.core.stores.ports.api_keys import KeyRecord
 from portico.model.identity import Principal, tenant_of, user_of
@@ -18,12 +18,12 @@ from portico.v1 import identity_pb2 as pb
 class IdentityService:
     """Serves principals and API keys of one core."""
 
-    def __init__(self, keys: ApiKeys, forgetting: UserEraser) -> None:
+    def __init__(self, keys: ApiKeyRegistry, forgetting: UserEraser) -> None:
         self._keys = keys
         self._forgetting = forgetting
 
     async def GetCaller(self, request: pb.GetCallerRequest, context: ServicerContext) -> pb.GetCallerResponse:
-        who = caller()
+        who = current_principal()
         return pb.GetCallerResponse(principal=None if who.believed else _principal(who))
 
     async def CreateKey(self, request: pb.CreateKeyRequest, context: ServicerContext) -> pb.CreateKeyResponse:
@@ -51,7 +51,7 @@ class IdentityService:
     async def ForgetUser(
         self, request: pb.ForgetUserRequest, context: ServicerContext
     ) -> pb.ForgetUserResponse:
-        owner = owner_of(request.user_id)
+        owner = resolve_owner(request.user_id)
         told = await self._forgetting.remove(owner)
         # Keys are deleted last: after a failed call the user must be able to repeat it.
         keys = await self._keys.forget(tenant_of(owner), user_of(owner))

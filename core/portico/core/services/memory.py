@@ -12,7 +12,7 @@ from portico.core.convert.memories import (
 )
 from portico.core.convert.requests import check_id
 from portico.core.errors import InvalidArgument
-from portico.core.services.rpc.current_principal import owner_of
+from portico.core.services.rpc.current_principal import resolve_owner
 from portico.core.services.rpc.page_tokens import decode_token, encode_token, page_size
 from portico.core.stores.argument_checks import check_query, top_k
 from portico.core.stores.memory_checks import check_key, in_order
@@ -31,7 +31,7 @@ class MemoryService:
     async def AddMemories(
         self, request: pb.AddMemoriesRequest, context: ServicerContext
     ) -> pb.AddMemoriesResponse:
-        owner = owner_of(request.user_id)
+        owner = resolve_owner(request.user_id)
         if not request.memories:
             raise InvalidArgument("memories", "at least one memory is required")
         if len(request.memories) > MEMORIES:
@@ -47,7 +47,7 @@ class MemoryService:
         return pb.AddMemoriesResponse(memories=[memory_to_proto(record) for record in stored])
 
     async def GetMemory(self, request: pb.GetMemoryRequest, context: ServicerContext) -> pb.GetMemoryResponse:
-        owner = owner_of(request.user_id)
+        owner = resolve_owner(request.user_id)
         memory_id = check_id(request.memory_id, "memory_id", required=False) or None
         check_key(request.key)
         if bool(memory_id) == bool(request.key):
@@ -58,7 +58,7 @@ class MemoryService:
     async def UpdateMemory(
         self, request: pb.UpdateMemoryRequest, context: ServicerContext
     ) -> pb.UpdateMemoryResponse:
-        owner = owner_of(request.user_id)
+        owner = resolve_owner(request.user_id)
         memory_id = check_id(request.memory_id, "memory_id")
         changes = changes_from_proto(request)
         changes["updated_at"] = time.time()
@@ -68,7 +68,7 @@ class MemoryService:
     async def SearchMemories(
         self, request: pb.SearchMemoriesRequest, context: ServicerContext
     ) -> pb.SearchMemoriesResponse:
-        owner = owner_of(request.user_id)
+        owner = resolve_owner(request.user_id)
         session_id = check_id(request.session_id, "session_id", required=False) or None
         hits = await self._memories.search(
             owner,
@@ -84,7 +84,7 @@ class MemoryService:
     async def ListMemories(
         self, request: pb.ListMemoriesRequest, context: ServicerContext
     ) -> pb.ListMemoriesResponse:
-        owner = owner_of(request.user_id)
+        owner = resolve_owner(request.user_id)
         session_id = check_id(request.session_id, "session_id", required=False) or None
         size = page_size(request.page_size)
         place = decode_token(request.page_token, float, str)
@@ -100,7 +100,7 @@ class MemoryService:
     async def DeleteMemories(
         self, request: pb.DeleteMemoriesRequest, context: ServicerContext
     ) -> pb.DeleteMemoriesResponse:
-        owner = owner_of(request.user_id)
+        owner = resolve_owner(request.user_id)
         session_id = check_id(request.session_id, "session_id", required=False) or None
         memory_id = check_id(request.memory_id, "memory_id", required=False) or None
         check_key(request.key)

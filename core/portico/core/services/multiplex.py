@@ -14,17 +14,17 @@ import grpc
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
-from portico.core.errors import Draining, InvalidArgument, LimitExceeded, PorticoError, StoreUnavailable
+from portico.core.errors import DomainError, Draining, InvalidArgument, LimitExceeded, StoreUnavailable
 from portico.core.log.reader import READ_BYTES, LogReader
 from portico.core.runs.run_engine import RunEngine
 from portico.core.services.rpc import audit_log
-from portico.core.services.rpc.authentication import StreamChecks
-from portico.core.services.rpc.current_principal import call_as
+from portico.core.services.rpc.authentication import StreamAuthenticator
+from portico.core.services.rpc.current_principal import bind_principal
 from portico.core.services.rpc.dispatch import code_name, error_status, parse, status_of
 from portico.core.services.rpc.drain import Drain
 from portico.core.services.rpc.rate_limits import RateExceeded
-from portico.core.services.rpc.trace_context import enter_stream
-from portico.core.services.run_readers import open_query, open_watch, opened
+from portico.core.services.rpc.trace_context import bind_stream_context
+from portico.core.services.run_readers import open_log_reader, open_run_reader, wait_reader
 from portico.core.wire import encode_varint
 from portico.model.identity import Principal
 from portico.telemetry.tracing.rpc_telemetry import RpcSpan, RpcTelemetry
@@ -32,13 +32,13 @@ from portico.v1 import query_pb2 as pb
 
 WINDOW_BYTES = 256 * 1024
 MESSAGE_BYTES = 512 * 1024  # approximate size limit of one response
-STREAMS = 20_000  # most streams of one link
-ENDS = 3 * STREAMS  # most parts of final frames to buffer for a caller that does not read
+MAX_STREAMS = 20_000  # most streams of one link
+MAX_PENDING_ENDS = 3 * MAX_STREAMS  # most parts of final frames to buffer for a caller that does not read
 SERVICE = "portico.v1.QueryService"
 METHOD = f"/{SERVICE}/Multiplex"
 
 
-class _Stream:
+class MultiplexStream:
     """One query or watch on a link."""
 
     __slots__ = (
@@ -46,7 +46,7 @@ class _Stream:
         *("request", "stream_id", "told", "who"),
     )
 
-    def __init__(self, link: "Link", stream_id: int) -> None:
+    def __init__(self, link: "MultiplexConnection", stream_id: int) -> None:
         self.link = link
         self.stream_id = stream_id
         self.head = b"\x10" + encode_varint(stream_id) + b"\x18"  # stream_id, and the tag of size_bytes
@@ -78,11 +78,11 @@ class _Stream:
         request, self.request = self.request, None
         if request is None:
             return
-        by = audit_log.By(self.who, request.metadata)
+        by = audit_log.CallIdentity(self.who, request.metadata)
         if request.HasField("query"):
-            audit_log.note("Query", request.query, code=code, run_id=run_id, by=by)
+            audit_log.record_call("Query", request.query, code=code, run_id=run_id, by=by)
         else:
-            audit_log.note("WatchRun", request.watch, code=code, run_id=run_id, by=by)
+            audit_log.record_call("WatchRun", request.watch, code=code, run_id=run_id, by=by)
 
     def close(self, code: str = "CANCELLED") -> None:
         """Releases all resources; the run continues."""
@@ -99,7 +99,7 @@ class _Stream:
             self.reader.close()
 
 
-class Link:
+class MultiplexConnection:
     """Server side of one Multiplex call."""
 
     def __init__(
@@ -107,18 +107,18 @@ class Link:
         engine: RunEngine,
         requests: AsyncIterator[bytes],
         drain: Drain,
-        authentication: StreamChecks,
+        authentication: StreamAuthenticator,
         calls: RpcTelemetry | None = None,
     ) -> None:
         """`calls` records telemetry of each stream as a call."""
-        self.ready: dict[int, _Stream] = {}
+        self.ready: dict[int, MultiplexStream] = {}
         self.wake = asyncio.Event()
         self._engine = engine
         self._requests = requests
         self._drain = drain
         self._authentication = authentication
         self._calls = calls or RpcTelemetry()
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, MultiplexStream] = {}
         self._ends: list[bytes] = []  # encoded final frames and rate limits, not yet sent
         self._sent = asyncio.Event()  # set when the writer has taken them
         self._reading: asyncio.Task[None] | None = None
@@ -154,7 +154,7 @@ class Link:
                 raise InvalidArgument("actions", "at least one is required")
             for action in request.actions:
                 self._act(action)
-            while len(self._ends) > ENDS:
+            while len(self._ends) > MAX_PENDING_ENDS:
                 # Backpressure: the caller causes refusals faster than it reads them.
                 self._sent.clear()
                 await self._sent.wait()
@@ -176,11 +176,11 @@ class Link:
         if not stream_id or stream_id in self._streams:
             self._refuse(stream_id, InvalidArgument("stream_id", "must be from 1 and used once"))
             return
-        stream = self._streams[stream_id] = _Stream(self, stream_id)
+        stream = self._streams[stream_id] = MultiplexStream(self, stream_id)
         stream.request = request
         try:
-            if len(self._streams) > STREAMS:
-                raise LimitExceeded("streams", f"one multiplexed call carries at most {STREAMS} streams")
+            if len(self._streams) > MAX_STREAMS:
+                raise LimitExceeded("streams", f"one multiplexed call carries at most {MAX_STREAMS} streams")
             if self._drain.cutting:
                 raise Draining
             if request.HasField("timeout"):
@@ -198,14 +198,14 @@ class Link:
         except Exception as error:
             self._fail(stream, error)
 
-    def _begin(self, stream: _Stream, request: pb.StreamAction, who: Principal) -> None:
+    def _begin(self, stream: MultiplexStream, request: pb.StreamAction, who: Principal) -> None:
         """Opens the stream; runs in the stream's own context. Errors are audited here, with the principal."""
-        call_as(who)
-        enter_stream(request.metadata, stream.call)
+        bind_principal(who)
+        bind_stream_context(request.metadata, stream.call)
         try:
             reader = self._opened(request)
         except Exception as error:
-            stream.note(audit_log.code_of(error))
+            stream.note(audit_log.status_code_name(error))
             raise
         if isinstance(reader, LogReader):
             stream.attach(reader)
@@ -214,22 +214,24 @@ class Link:
 
     def _opened(self, request: pb.StreamAction) -> LogReader | Awaitable[LogReader]:
         if request.HasField("query"):
-            return open_query(self._engine, request.query)
-        return open_watch(self._engine, request.watch)
+            return open_run_reader(self._engine, request.query)
+        return open_log_reader(self._engine, request.watch)
 
-    async def _authenticated(self, stream: _Stream, request: pb.StreamAction, method: str) -> LogReader:
+    async def _authenticated(
+        self, stream: MultiplexStream, request: pb.StreamAction, method: str
+    ) -> LogReader:
         who = stream.who = await self._authentication.check(request.metadata)
         self._tell(stream, self._authentication.admit(who, method))
-        call_as(who)
-        enter_stream(request.metadata, stream.call)
-        return await opened(self._opened(request))
+        bind_principal(who)
+        bind_stream_context(request.metadata, stream.call)
+        return await wait_reader(self._opened(request))
 
-    def _later(self, stream: _Stream, opening: Awaitable[LogReader]) -> None:
+    def _later(self, stream: MultiplexStream, opening: Awaitable[LogReader]) -> None:
         async def work() -> None:
             try:
                 reader = await opening
             except Exception as error:
-                stream.note(audit_log.code_of(error))
+                stream.note(audit_log.status_code_name(error))
                 stream.opening = None
                 self._fail(stream, error)
                 return
@@ -238,7 +240,7 @@ class Link:
 
         stream.opening = asyncio.create_task(work())
 
-    def _fetch(self, stream: _Stream, reader: LogReader) -> None:
+    def _fetch(self, stream: MultiplexStream, reader: LogReader) -> None:
         """Reads from the store, for a stream whose cursor is before the events in memory."""
 
         async def work() -> None:
@@ -253,7 +255,7 @@ class Link:
 
         stream.opening = asyncio.create_task(work())
 
-    def _arm(self, stream: _Stream, seconds: float) -> None:
+    def _arm(self, stream: MultiplexStream, seconds: float) -> None:
         code = grpc.StatusCode.DEADLINE_EXCEEDED
         status = status_of(code, "", "the stream's deadline has passed", {})
         stream.deadline = asyncio.get_running_loop().call_later(max(seconds, 0), self._end, stream, status)
@@ -277,7 +279,7 @@ class Link:
             self.wake.set()
         return b"".join(parts)
 
-    def _take(self, stream: _Stream, parts: list[bytes]) -> int:
+    def _take(self, stream: MultiplexStream, parts: list[bytes]) -> int:
         reader = stream.reader
         if reader is None or stream.opening is not None:
             return 0
@@ -306,25 +308,25 @@ class Link:
             stream.notify()
         return len(body)
 
-    def _drop(self, stream: _Stream, code: str = "CANCELLED") -> None:
+    def _drop(self, stream: MultiplexStream, code: str = "CANCELLED") -> None:
         stream.close(code)
         self._streams.pop(stream.stream_id, None)
         self.ready.pop(stream.stream_id, None)
 
-    def _tell(self, stream: _Stream, rate_limits: bytes) -> None:
+    def _tell(self, stream: MultiplexStream, rate_limits: bytes) -> None:
         """Queues the caller's rate limits. They are sent with the stream's first events or with its end: a
         separate response would cost as much as a short reply."""
         if rate_limits:
             tagged = b"".join((stream.head[:-1], b"\x2a", encode_varint(len(rate_limits)), rate_limits))
             stream.told = (b"\x0a", encode_varint(len(tagged)), tagged)
 
-    def _fail(self, stream: _Stream, error: Exception) -> None:
+    def _fail(self, stream: MultiplexStream, error: Exception) -> None:
         """Ends a stream that could not be opened."""
         if isinstance(error, RateExceeded):
             self._tell(stream, error.told)
         self._end(stream, error_status(error, METHOD))
 
-    def _end(self, stream: _Stream, status: Status) -> None:
+    def _end(self, stream: MultiplexStream, status: Status) -> None:
         """Ends a stream with an error; the next response carries the final frame."""
         if stream.stream_id not in self._streams:
             return
@@ -332,7 +334,7 @@ class Link:
         self._ends += stream.told
         self._add_end(stream.stream_id, status)
 
-    def _refuse(self, stream_id: int, error: PorticoError) -> None:
+    def _refuse(self, stream_id: int, error: DomainError) -> None:
         """Ends the stream with this id, and no other. An open stream with the same id ends too: the caller
         could not distinguish its frames from those of the refused one."""
         status = error_status(error, METHOD)

@@ -12,8 +12,8 @@ from portico.core.convert.requests import check_id
 from portico.core.convert.timestamps import timestamp
 from portico.core.errors import Draining, InvalidArgument
 from portico.core.runs.run_engine import RunEngine
-from portico.core.services.push_claims import Claims
-from portico.core.services.rpc.current_principal import check_run
+from portico.core.services.push_claims import PushClaims
+from portico.core.services.rpc.current_principal import check_run_access
 from portico.core.services.rpc.drain import Drain
 from portico.core.services.rpc.page_tokens import decode_token, encode_token, page_size
 from portico.core.stores.ports.push_configs import PushRecord, PushStore
@@ -34,7 +34,7 @@ class PushService:
         self._runs = runs
         self._pushes = pushes
         self._drain = drain
-        self._claims = Claims()
+        self._claims = PushClaims()
         engine.removal.tell(self._claims.forget)
         self._loaded = False
         self._loading = asyncio.Lock()
@@ -138,7 +138,7 @@ class PushService:
 
     async def _last(self, run_id: str) -> int:
         """Sequence number of the last event of a run of the caller. Raises RunNotFound."""
-        await check_run(self._engine, run_id)
+        await check_run_access(self._engine, run_id)
         live = self._engine.live(run_id)
         return (await self._runs.get(run_id)).last_sequence_number if live is None else live.published
 

@@ -12,7 +12,7 @@ from portico.telemetry.metrics import counters
 Key: TypeAlias = tuple[str, str]  # run and config
 
 
-class Claimer:
+class PushClaimer:
     """One gateway that delivers push configs, and the changes not yet sent to it."""
 
     def __init__(self) -> None:
@@ -53,12 +53,12 @@ class Claimer:
             yield given, removed
 
 
-class Claims:
+class PushClaims:
     """All configs whose delivery has not ended, with their claimers. For use on the event loop only."""
 
     def __init__(self) -> None:
         self._records: dict[Key, PushRecord] = {}
-        self._claimers: list[Claimer] = []
+        self._claimers: list[PushClaimer] = []
         counters.gauge(
             "portico.push.pending",
             "{config}",
@@ -101,9 +101,9 @@ class Claims:
             self._records[key] = replace(record, delivered=max(record.delivered, number))
 
     @contextmanager
-    def claiming(self) -> Iterator[Claimer]:
+    def claiming(self) -> Iterator[PushClaimer]:
         """Adds a claimer while the context lasts; it gets unclaimed configs at once."""
-        claimer = Claimer()
+        claimer = PushClaimer()
         self._claimers.append(claimer)
         held = {key for other in self._claimers for key in other.held}
         for key in self._records.keys() - held:
@@ -122,5 +122,5 @@ class Claims:
             holder = self._holder(key) or min(self._claimers, key=lambda claimer: len(claimer.held))
             holder.give(key, self._records[key])
 
-    def _holder(self, key: Key) -> Claimer | None:
+    def _holder(self, key: Key) -> PushClaimer | None:
         return next((claimer for claimer in self._claimers if key in claimer.held), None)

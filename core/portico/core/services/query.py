@@ -10,26 +10,31 @@ from portico.core.convert.budgets import set_duration
 from portico.core.convert.enums import STATUS_FROM_PROTO
 from portico.core.convert.events import set_finished
 from portico.core.convert.messages import load_object, messages_from_proto
-from portico.core.convert.requests import check_id, told_request
+from portico.core.convert.requests import check_id, public_request
 from portico.core.convert.timestamps import seconds, timestamp
 from portico.core.errors import Draining, InvalidArgument, RunNotFound, RunTerminal
 from portico.core.execution.execution import Execution
 from portico.core.log.reader import LogReader
 from portico.core.runs.run_engine import RunEngine
-from portico.core.services.multiplex import Link
+from portico.core.services.multiplex import MultiplexConnection
 from portico.core.services.rpc import audit_log
-from portico.core.services.rpc.authentication import Authentication, Unchecked
-from portico.core.services.rpc.current_principal import admitted, check_run, listed_owner, owner_of
+from portico.core.services.rpc.authentication import Authentication, NoAuthentication
+from portico.core.services.rpc.current_principal import (
+    authenticated_principal,
+    check_run_access,
+    resolve_list_owner,
+    resolve_owner,
+)
 from portico.core.services.rpc.drain import Drain
 from portico.core.services.rpc.page_tokens import decode_token, encode_token, page_size
-from portico.core.services.rpc.trace_context import caller_trace
+from portico.core.services.rpc.trace_context import inherit_trace
 from portico.core.services.run_readers import (
-    launch_after,
-    launch_child,
-    open_query,
-    open_watch,
-    opened,
-    start_of,
+    admit_child,
+    admit_continuation,
+    open_log_reader,
+    open_run_reader,
+    to_run_request,
+    wait_reader,
 )
 from portico.core.stores.ports.stores import RunFilter, RunLog, RunRecord
 from portico.telemetry.tracing.rpc_telemetry import RpcTelemetry
@@ -45,7 +50,7 @@ class QueryService:
         engine: RunEngine,
         runs: RunLog,
         drain: Drain,
-        authentication: Authentication | Unchecked,
+        authentication: Authentication | NoAuthentication,
         calls: RpcTelemetry | None = None,
     ) -> None:
         self._engine = engine
@@ -55,18 +60,18 @@ class QueryService:
         self._calls = calls
 
     async def Query(self, request: pb.QueryRequest, context: ServicerContext) -> AsyncIterator[bytes]:
-        with caller_trace(context.invocation_metadata()):
+        with inherit_trace(context.invocation_metadata()):
             try:
-                reader = await opened(open_query(self._engine, request))
+                reader = await wait_reader(open_run_reader(self._engine, request))
             except asyncio.CancelledError as gone:
-                audit_log.note("Query", request, code=audit_log.code_of(gone))
+                audit_log.record_call("Query", request, code=audit_log.status_code_name(gone))
                 raise
-            audit_log.note("Query", request, run_id=reader.run_id)
+            audit_log.record_call("Query", request, run_id=reader.run_id)
         async for frame in self._follow(reader):
             yield frame
 
     async def WatchRun(self, request: pb.WatchRunRequest, context: ServicerContext) -> AsyncIterator[bytes]:
-        async for frame in self._follow(await opened(open_watch(self._engine, request))):
+        async for frame in self._follow(await wait_reader(open_log_reader(self._engine, request))):
             yield frame
 
     async def _follow(self, reader: LogReader) -> AsyncIterator[bytes]:
@@ -83,13 +88,13 @@ class QueryService:
 
     async def StartRun(self, request: pb.StartRunRequest, context: ServicerContext) -> pb.StartRunResponse:
         query = request.query
-        with caller_trace(context.invocation_metadata()):
+        with inherit_trace(context.invocation_metadata()):
             if query.previous_run_id:
-                launched = await launch_after(self._engine, query, background=True)
+                launched = await admit_continuation(self._engine, query, background=True)
             elif query.parent_run_id:
-                launched = await launch_child(self._engine, query, background=True)
+                launched = await admit_child(self._engine, query, background=True)
             else:
-                launched = await self._engine.launch(start_of(query, background=True))
+                launched = await self._engine.launch(to_run_request(query, background=True))
         if not isinstance(launched, str):
             await self._engine.durable(launched.run, 0)
             launched = launched.run.run_id
@@ -111,7 +116,7 @@ class QueryService:
             statuses.append(STATUS_FROM_PROTO[value].value)
         where = RunFilter(
             agent_name=request.agent_name or None,
-            user_id=listed_owner(request.user_id) or None,
+            user_id=resolve_list_owner(request.user_id) or None,
             session_id=request.session_id or None,
             statuses=statuses,
             created_from=_moment(request, "created_from_time"),
@@ -147,7 +152,7 @@ class QueryService:
                 await self._engine.interrupt(run_ids[0])
             case "session":
                 target = request.session
-                owner = owner_of(target.user_id, "session.user_id")
+                owner = resolve_owner(target.user_id, "session.user_id")
                 session_id = check_id(target.session_id, "session.session_id")
                 run_ids = list(await self._engine.interrupt_session(owner, session_id))
                 if not run_ids:
@@ -184,8 +189,8 @@ class QueryService:
     async def Multiplex(
         self, requests: AsyncIterator[bytes], context: ServicerContext
     ) -> AsyncIterator[bytes]:
-        authentication = self._authentication.of_link(admitted())
-        link = Link(self._engine, requests, self._drain, authentication, self._calls)
+        authentication = self._authentication.of_link(authenticated_principal())
+        link = MultiplexConnection(self._engine, requests, self._drain, authentication, self._calls)
         try:
             async for response in link.responses():
                 yield response
@@ -194,7 +199,7 @@ class QueryService:
 
     async def _own(self, run_id: str, *, reading: bool = False) -> str:
         """Checks that the caller owns the run; returns its id. Raises InvalidArgument, RunNotFound."""
-        await check_run(self._engine, check_id(run_id, "run_id"), reading=reading)
+        await check_run_access(self._engine, check_id(run_id, "run_id"), reading=reading)
         return run_id
 
     async def _run(self, run_id: str) -> pb.Run:
@@ -209,7 +214,7 @@ class QueryService:
             return told
         record = await self._runs.get(run_id)
         run = _record_run(record)
-        run.request.CopyFrom(told_request(record.request))
+        run.request.CopyFrom(public_request(record.request))
         run.idempotency_key = record.idempotency_key or ""
         last = await self._runs.last(run_id)
         if last is not None:
@@ -245,6 +250,6 @@ def _live_run(execution: Execution) -> pb.Run:
         set_duration(told.response.used.wall_time, run.quotas.used().wall_time)
     told.last_sequence_number = run.published
     told.updated_time.CopyFrom(timestamp(run.updated_at))
-    told.request.CopyFrom(told_request(run.start.payload))
+    told.request.CopyFrom(public_request(run.start.payload))
     told.idempotency_key = run.start.idempotency_key
     return told

@@ -2,36 +2,41 @@
 
 from collections.abc import Awaitable
 
-from portico.core.convert.requests import Place, check_id, check_query, start_request
+from portico.core.convert.requests import SessionPlacement, check_id, check_query, start_request
 from portico.core.errors import InvalidArgument
 from portico.core.execution.execution import Execution
 from portico.core.log.encoding import RunRequest
 from portico.core.log.reader import LogReader
 from portico.core.runs.run_engine import RunEngine
-from portico.core.services.rpc.current_principal import caller, check_run, is_own, owner_of
+from portico.core.services.rpc.current_principal import (
+    check_run_access,
+    current_principal,
+    is_visible,
+    resolve_owner,
+)
 from portico.model.identity import user_of
 from portico.v1 import query_pb2 as pb
 
 
-def open_query(engine: RunEngine, query: pb.QueryRequest) -> LogReader | Awaitable[LogReader]:
+def open_run_reader(engine: RunEngine, query: pb.QueryRequest) -> LogReader | Awaitable[LogReader]:
     """Starts a run, or finds the one that the request repeats, and reads it from its first event.
 
     Returns the reader directly in most cases; an awaitable if the store must be queried first.
     """
     if query.previous_run_id:
-        return _open(engine, launch_after(engine, query))
+        return _open(engine, admit_continuation(engine, query))
     if query.parent_run_id:
-        return _open(engine, launch_child(engine, query))
-    start = start_of(query)
+        return _open(engine, admit_child(engine, query))
+    start = to_run_request(query)
     if engine.needs_lookup(start):
         return _open(engine, engine.launch(start))
     launched = engine.launch_now(start)
     return engine.watch(launched, -1) if isinstance(launched, str) else engine.read(launched)
 
 
-def start_of(query: pb.QueryRequest, *, background: bool | None = None) -> RunRequest:
+def to_run_request(query: pb.QueryRequest, *, background: bool | None = None) -> RunRequest:
     """Checks the request and sets its owner. Raises InvalidArgument, Unauthenticated, PermissionDenied."""
-    owner = "" if caller().believed else owner_of(query.request.user_id, "request.user_id")
+    owner = "" if current_principal().believed else resolve_owner(query.request.user_id, "request.user_id")
     return start_request(query, background=background, owner=owner)
 
 
@@ -43,18 +48,18 @@ async def _open(engine: RunEngine, launching: Awaitable[Execution | str]) -> Log
 async def _check_behind(engine: RunEngine, query: pb.QueryRequest, run_id: str) -> None:
     """Checks that the referenced run exists and that the caller may use it."""
     check_query(query)
-    owner_of(query.request.user_id, "request.user_id", required=False)
-    await check_run(engine, run_id)
+    resolve_owner(query.request.user_id, "request.user_id", required=False)
+    await check_run_access(engine, run_id)
 
 
-async def launch_after(
+async def admit_continuation(
     engine: RunEngine, query: pb.QueryRequest, *, background: bool | None = None
 ) -> Execution | str:
     """Starts a run that continues another."""
     await _check_behind(engine, query, query.previous_run_id)
 
     def start(owner: str, session_id: str, own: bool) -> RunRequest:
-        return start_request(query, background=background, place=Place(owner, session_id, own))
+        return start_request(query, background=background, place=SessionPlacement(owner, session_id, own))
 
     return await engine.launch_after(
         query.previous_run_id,
@@ -64,7 +69,7 @@ async def launch_after(
     )
 
 
-async def launch_child(
+async def admit_child(
     engine: RunEngine, query: pb.QueryRequest, *, background: bool | None = None
 ) -> Execution | str:
     """Starts a child run."""
@@ -76,11 +81,11 @@ async def launch_child(
     return await engine.launch(start_request(query, background=background, owner=parent.owner))
 
 
-def open_watch(engine: RunEngine, request: pb.WatchRunRequest) -> LogReader | Awaitable[LogReader]:
+def open_log_reader(engine: RunEngine, request: pb.WatchRunRequest) -> LogReader | Awaitable[LogReader]:
     """Reads a run from the caller's cursor. Returns the reader directly if the run is live."""
     run_id, after = _cursor(request)
     live = engine.live(run_id)
-    if live is None or not is_own(live.start.owner, reading=True):
+    if live is None or not is_visible(live.start.owner, reading=True):
         return _watch(engine, run_id, after)
     reader = engine.watch_live(run_id, after)
     assert reader is not None
@@ -88,11 +93,11 @@ def open_watch(engine: RunEngine, request: pb.WatchRunRequest) -> LogReader | Aw
 
 
 async def _watch(engine: RunEngine, run_id: str, after: int) -> LogReader:
-    await check_run(engine, run_id, reading=True)
+    await check_run_access(engine, run_id, reading=True)
     return await engine.watch(run_id, after)
 
 
-async def opened(reader: LogReader | Awaitable[LogReader]) -> LogReader:
+async def wait_reader(reader: LogReader | Awaitable[LogReader]) -> LogReader:
     """Awaits the reader if necessary."""
     return reader if isinstance(reader, LogReader) else await reader
 

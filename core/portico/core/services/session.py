@@ -21,7 +21,7 @@ from portico.core.convert.timestamps import timestamp
 from portico.core.errors import InvalidArgument
 from portico.core.log.session_messages import searchable_text
 from portico.core.sandboxes.core_sandboxes import CoreSandboxes
-from portico.core.services.rpc.current_principal import owner_of, session_owner
+from portico.core.services.rpc.current_principal import resolve_owner, session_owner
 from portico.core.services.rpc.page_tokens import decode_token, encode_token, page_size
 from portico.core.stores.argument_checks import check_count, check_query, top_k
 from portico.core.stores.ports.stores import NewMessage, SessionRecord, SessionStore, StoredMessage
@@ -67,7 +67,7 @@ class SessionService:
     async def ListSessions(
         self, request: pb.ListSessionsRequest, context: ServicerContext
     ) -> pb.ListSessionsResponse:
-        owner = owner_of(request.user_id)
+        owner = resolve_owner(request.user_id)
         size = page_size(request.page_size)
         place = decode_token(request.page_token, float, str)
         before = None if place is None else (float(str(place[0])), str(place[1]))
@@ -132,7 +132,7 @@ class SessionService:
     async def SearchSessions(
         self, request: pb.SearchSessionsRequest, context: ServicerContext
     ) -> pb.SearchSessionsResponse:
-        owner = owner_of(request.user_id)
+        owner = resolve_owner(request.user_id)
         session_id = check_id(request.session_id, "session_id", required=False) or None
         found = await self._sessions.search(
             owner,

@@ -6,7 +6,7 @@ from portico.core.convert.messages import load_object
 from portico.core.convert.requests import check_id
 from portico.core.convert.timestamps import timestamp
 from portico.core.errors import InvalidArgument
-from portico.core.services.rpc.current_principal import owner_of
+from portico.core.services.rpc.current_principal import resolve_owner
 from portico.core.services.rpc.page_tokens import decode_token, encode_token, page_size
 from portico.core.stores.argument_checks import STATE_CHARACTERS, check_round
 from portico.core.stores.ports.stores import StateRecord, StateStore
@@ -23,7 +23,7 @@ class StateService:
         self._states = states
 
     async def SaveState(self, request: pb.SaveStateRequest, context: ServicerContext) -> pb.SaveStateResponse:
-        owner = owner_of(request.user_id)
+        owner = resolve_owner(request.user_id)
         session_id = check_id(request.session_id or DEFAULT_SESSION, "session_id")
         if not request.state_json:
             raise InvalidArgument("state_json", "is required")
@@ -34,7 +34,7 @@ class StateService:
         return pb.SaveStateResponse(state=_state(record, contents=False))
 
     async def GetState(self, request: pb.GetStateRequest, context: ServicerContext) -> pb.GetStateResponse:
-        owner = owner_of(request.user_id)
+        owner = resolve_owner(request.user_id)
         session_id = check_id(request.session_id or DEFAULT_SESSION, "session_id")
         return pb.GetStateResponse(
             state=_state(await self._states.get(owner, session_id, _round(request)), contents=True)
@@ -43,7 +43,7 @@ class StateService:
     async def ListStates(
         self, request: pb.ListStatesRequest, context: ServicerContext
     ) -> pb.ListStatesResponse:
-        owner = owner_of(request.user_id)
+        owner = resolve_owner(request.user_id)
         session_id = check_id(request.session_id, "session_id", required=False) or None
         size = page_size(request.page_size)
         place = decode_token(request.page_token, str, int)
@@ -57,7 +57,7 @@ class StateService:
     async def DeleteState(
         self, request: pb.DeleteStateRequest, context: ServicerContext
     ) -> pb.DeleteStateResponse:
-        owner = owner_of(request.user_id)
+        owner = resolve_owner(request.user_id)
         session_id = check_id(request.session_id, "session_id", required=False) or None
         round_id = _round(request)
         if round_id is not None and session_id is None:

@@ -19,7 +19,7 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-class StoreWatch:
+class StoreHealthWatch:
     """Updates the health status of all services, from `start` to `stop`."""
 
     def __init__(

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from portico.core.auth.api_keys import ApiKeys
+from portico.core.auth.api_keys import ApiKeyRegistry
 from portico.core.errors import InvalidArgument, KeyNotFound, StoreUnavailable, Unauthenticated
 from portico.core.stores.open_stores import open_stores
 
 
 async def test_a_key_is_good_until_it_is_revoked_or_expires(monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = ApiKeys((await open_stores("memory://")).keys)
+    keys = ApiKeyRegistry((await open_stores("memory://")).keys)
     record, credential = await keys.create("acme", "ada", ["read"], "laptop", None)
     _, short = await keys.create("acme", "bob", [], "", time.time() + 60)
     assert keys.check(credential).owner == "tenant:acme:ada"
@@ -31,7 +31,7 @@ async def test_a_key_is_good_until_it_is_revoked_or_expires(monkeypatch: pytest.
 
 async def test_a_repeat_is_told_of_an_end_that_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     stores = await open_stores("memory://")
-    keys = ApiKeys(stores.keys)
+    keys = ApiKeyRegistry(stores.keys)
     record, credential = await keys.create("", "ada", [], "", None)
 
     async def refused(*_: object) -> None:
@@ -61,7 +61,7 @@ async def test_a_repeat_is_told_of_an_end_that_is_stored(monkeypatch: pytest.Mon
 async def test_a_database_has_digests_only_and_the_next_process_knows_the_keys(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/keys.db"
     stores = await open_stores(url)
-    keys = ApiKeys(stores.keys)
+    keys = ApiKeyRegistry(stores.keys)
     kept, credential = await keys.create("", "ada", [], "", None)
     gone, other = await keys.create("", "ada", [], "", None)
     await keys.revoke(gone.key_id)
@@ -72,7 +72,7 @@ async def test_a_database_has_digests_only_and_the_next_process_knows_the_keys(t
 
     stores = await open_stores(url)
     try:
-        keys = ApiKeys(stores.keys)
+        keys = ApiKeyRegistry(stores.keys)
         assert keys.none
         await keys.load()
         assert not keys.none
@@ -88,7 +88,7 @@ async def test_a_database_has_digests_only_and_the_next_process_knows_the_keys(t
     "change", [lambda key: key[:-1], lambda key: f"{key}x", lambda key: key[:5], str.upper]
 )
 async def test_what_is_nearly_a_key_is_none(change: object) -> None:
-    keys = ApiKeys((await open_stores("memory://")).keys, "the-admin-key")
+    keys = ApiKeyRegistry((await open_stores("memory://")).keys, "the-admin-key")
     _, credential = await keys.create("", "ada", [], "", None)
     for good in (credential, "the-admin-key"):
         keys.check(good)
@@ -112,7 +112,7 @@ async def test_what_is_nearly_a_key_is_none(change: object) -> None:
 async def test_names_and_scopes_that_can_not_be_are_refused(
     tenant: str, user: str, scopes: list[str]
 ) -> None:
-    keys = ApiKeys((await open_stores("memory://")).keys)
+    keys = ApiKeyRegistry((await open_stores("memory://")).keys)
     with pytest.raises(InvalidArgument):
         await keys.create(tenant, user, scopes, "", None)
     with pytest.raises(InvalidArgument):

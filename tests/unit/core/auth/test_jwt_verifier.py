@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from portico.core.auth import jwks, jwt_verifier
-from portico.core.auth.jwt_verifier import Issuer, Tokens
+from portico.core.auth.jwt_verifier import JwtIssuer, JwtVerifier
 from portico.core.errors import IssuerUnavailable, Unauthenticated
 from portico.model.identity import make_principal
 
@@ -76,11 +76,13 @@ def issuer() -> Iterator[ScriptedIssuer]:
 
 
 @pytest.fixture
-def checking(issuer: ScriptedIssuer) -> Tokens:
-    return Tokens(Issuer("us", "portico", issuer.url))
+def checking(issuer: ScriptedIssuer) -> JwtVerifier:
+    return JwtVerifier(JwtIssuer("us", "portico", issuer.url))
 
 
-async def test_a_token_says_who_it_is_and_is_remembered(issuer: ScriptedIssuer, checking: Tokens) -> None:
+async def test_a_token_says_who_it_is_and_is_remembered(
+    issuer: ScriptedIssuer, checking: JwtVerifier
+) -> None:
     token = issuer.token(tenant="acme", scope="openid portico:read portico:nonsense")
     assert checking.remembered(token) is None
     found = await checking.check(token)
@@ -108,7 +110,7 @@ async def test_a_token_says_who_it_is_and_is_remembered(issuer: ScriptedIssuer, 
     ],
 )
 async def test_a_token_that_is_not_for_us_is_refused(
-    issuer: ScriptedIssuer, checking: Tokens, claims: dict[str, Any]
+    issuer: ScriptedIssuer, checking: JwtVerifier, claims: dict[str, Any]
 ) -> None:
     token = issuer.token(**claims)
     with pytest.raises(Unauthenticated):
@@ -116,12 +118,12 @@ async def test_a_token_that_is_not_for_us_is_refused(
     assert checking.remembered(token) is None
 
 
-async def test_clocks_may_differ_a_little(issuer: ScriptedIssuer, checking: Tokens) -> None:
+async def test_clocks_may_differ_a_little(issuer: ScriptedIssuer, checking: JwtVerifier) -> None:
     now = time.time()
     await checking.check(issuer.token(exp=now - 10, nbf=now + 10, iat=now + 10))
 
 
-async def test_nobody_can_choose_the_algorithm(issuer: ScriptedIssuer, checking: Tokens) -> None:
+async def test_nobody_can_choose_the_algorithm(issuer: ScriptedIssuer, checking: JwtVerifier) -> None:
     claims = {"iss": "us", "aud": "portico", "sub": "ada", "exp": time.time() + 600}
     forged = jwt.encode(
         claims, "a secret of 32 characters or more", algorithm="HS256", headers={"kid": "one"}
@@ -136,12 +138,12 @@ async def test_nobody_can_choose_the_algorithm(issuer: ScriptedIssuer, checking:
 
 
 async def test_new_keys_are_found_and_withdrawn_ones_forgotten(
-    issuer: ScriptedIssuer, checking: Tokens, monkeypatch: pytest.MonkeyPatch
+    issuer: ScriptedIssuer, checking: JwtVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = issuer.token()
     await checking.check(old)
     issuer.rotate("one", "two")
-    monkeypatch.setattr(jwks, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(jwks, "MIN_REFETCH_SECONDS", 0.0)
     await checking.check(issuer.token("two"))
     assert issuer.asked == 2
     issuer.rotate("two")
@@ -150,7 +152,9 @@ async def test_new_keys_are_found_and_withdrawn_ones_forgotten(
         await checking.check(old)
 
 
-async def test_unknown_keys_do_not_make_a_flood_of_fetches(issuer: ScriptedIssuer, checking: Tokens) -> None:
+async def test_unknown_keys_do_not_make_a_flood_of_fetches(
+    issuer: ScriptedIssuer, checking: JwtVerifier
+) -> None:
     issuer.rotate("one", "two")
     stray = issuer.token("two")
     issuer.rotate("one")
@@ -161,9 +165,9 @@ async def test_unknown_keys_do_not_make_a_flood_of_fetches(issuer: ScriptedIssue
 
 
 async def test_an_issuer_that_is_away_is_no_reason_to_refuse_known_keys(
-    issuer: ScriptedIssuer, checking: Tokens, monkeypatch: pytest.MonkeyPatch
+    issuer: ScriptedIssuer, checking: JwtVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jwks, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(jwks, "MIN_REFETCH_SECONDS", 0.0)
     monkeypatch.setattr(jwks, "FRESH_SECONDS", 0.0)
     issuer.broken = True
     with pytest.raises(IssuerUnavailable):
@@ -176,7 +180,7 @@ async def test_an_issuer_that_is_away_is_no_reason_to_refuse_known_keys(
 
 async def test_keys_of_an_issuer_that_stays_away_are_good_for_a_bounded_time(
     issuer: ScriptedIssuer,
-    checking: Tokens,
+    checking: JwtVerifier,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -195,17 +199,17 @@ async def test_keys_of_an_issuer_that_stays_away_are_good_for_a_bounded_time(
             await checking.check(late)
     assert caplog.text.count("tokens are refused until they can be read") == 1
     issuer.broken = False
-    skipped += jwks.AGAIN_SECONDS + 1
+    skipped += jwks.MIN_REFETCH_SECONDS + 1
     await checking.check(late)
 
 
 async def test_all_keys_may_be_withdrawn(
-    issuer: ScriptedIssuer, checking: Tokens, monkeypatch: pytest.MonkeyPatch
+    issuer: ScriptedIssuer, checking: JwtVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = issuer.token()
     await checking.check(token)
     issuer.rotate()
-    monkeypatch.setattr(jwks, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(jwks, "MIN_REFETCH_SECONDS", 0.0)
     monkeypatch.setattr(jwks, "FRESH_SECONDS", 0.0)
     with pytest.raises(Unauthenticated):
         await checking.check(token)
@@ -227,17 +231,17 @@ async def test_all_keys_may_be_withdrawn(
     ],
 )
 async def test_what_is_no_set_of_keys_takes_none_away(
-    issuer: ScriptedIssuer, checking: Tokens, monkeypatch: pytest.MonkeyPatch, says: bytes
+    issuer: ScriptedIssuer, checking: JwtVerifier, monkeypatch: pytest.MonkeyPatch, says: bytes
 ) -> None:
     await checking.check(issuer.token())
-    monkeypatch.setattr(jwks, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(jwks, "MIN_REFETCH_SECONDS", 0.0)
     monkeypatch.setattr(jwks, "FRESH_SECONDS", 0.0)
     issuer.says = says
     await checking.check(issuer.token(sub="bob"))
 
 
 async def test_what_is_remembered_is_bounded_and_expires(
-    issuer: ScriptedIssuer, checking: Tokens, monkeypatch: pytest.MonkeyPatch
+    issuer: ScriptedIssuer, checking: JwtVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jwt_verifier, "REMEMBERED", 3)
     given = [issuer.token(sub=f"user{number}") for number in range(5)]
@@ -253,7 +257,7 @@ async def test_what_is_remembered_is_bounded_and_expires(
 
 
 async def test_what_is_remembered_expires_by_its_own_date_too(
-    issuer: ScriptedIssuer, checking: Tokens, monkeypatch: pytest.MonkeyPatch
+    issuer: ScriptedIssuer, checking: JwtVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = issuer.token(exp=time.time() + 600)
     await checking.check(token)

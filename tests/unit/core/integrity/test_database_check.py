@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.core.integrity.database_check import Audit
+from portico.core.integrity.database_check import DatabaseCheck
 from portico.core.stores.open_stores import open_stores
 from portico.v1 import events_pb2, query_pb2
 
@@ -42,7 +42,7 @@ def add(database: Path, status: str, last: int, *rows: tuple[int, int, bytes]) -
 
 
 def found(database: Path) -> list[str]:
-    audit = Audit(database)
+    audit = DatabaseCheck(database)
     try:
         return [*audit.damage(), *audit.broken_runs(), *audit.broken_segments()]
     finally:
@@ -57,7 +57,7 @@ def test_whole_logs_are_not_told(database: Path) -> None:
 def test_what_has_not_ended_is_not_judged(database: Path) -> None:
     add(database, "in_progress", 7, events(0, RUNNING))
     assert found(database) == []
-    audit = Audit(database)
+    audit = DatabaseCheck(database)
     assert audit.unfinished() == 1
     audit.close()
 
@@ -96,13 +96,13 @@ def revisions() -> Iterator[tuple[str, str]]:
 
 
 def test_the_revision_is_told(database: Path) -> None:
-    audit = Audit(database)
+    audit = DatabaseCheck(database)
     assert audit.revision() == "newest"
     audit.close()
     for statement, told in reversed([*revisions()]):
         with sqlite3.connect(database) as connection:
             connection.execute(statement)
         connection.close()
-        audit = Audit(database)
+        audit = DatabaseCheck(database)
         assert audit.revision() == told
         audit.close()

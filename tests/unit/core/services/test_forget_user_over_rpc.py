@@ -114,7 +114,7 @@ async def test_the_audit_says_that_somebody_was_forgotten_and_nothing_else(
     owned: Estate, caplog: pytest.LogCaptureFixture
 ) -> None:
     told: list[bytes] = []
-    with audit_log.told_to(told.append):
+    with audit_log.write_audit_to(told.append):
         await owned.core.admin.identity.forget_user(OWNER)
     [line] = told
     assert b'"action":"delete","method":"ForgetUser","outcome":"OK"' in line

@@ -83,7 +83,7 @@ async def test_a_used_id_ends_its_own_streams_only(stub: Any) -> None:
 async def test_who_is_refused_and_does_not_read_is_read_no_further(
     stub: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(multiplex, "ENDS", 30)
+    monkeypatch.setattr(multiplex, "MAX_PENDING_ENDS", 30)
     call = stub.Multiplex()
     for _ in range(100):
         await call.write(pb.MultiplexRequest(actions=[opening(0)] * 100))

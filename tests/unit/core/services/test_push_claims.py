@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from portico.core.services.push_claims import Claimer, Claims
+from portico.core.services.push_claims import PushClaimer, PushClaims
 from portico.core.stores.ports.push_configs import PushRecord
 
 Change = tuple[list[tuple[str, str, int]], list[tuple[str, str]]]
@@ -16,14 +16,14 @@ def config(run_id: str = "r", config_id: str = "c", delivered: int = -1, revisio
 
 
 @pytest.fixture
-def claims() -> Claims:
-    return Claims()
+def claims() -> PushClaims:
+    return PushClaims()
 
 
 class Told:
     """The changes that one claimer receives, step by step."""
 
-    def __init__(self, claimer: Claimer) -> None:
+    def __init__(self, claimer: PushClaimer) -> None:
         self._changes: AsyncIterator[tuple[list[PushRecord], list[tuple[str, str]]]] = claimer.changes()
 
     async def next(self) -> Change:
@@ -32,7 +32,7 @@ class Told:
         return sorted(places), sorted(removed)
 
 
-async def test_who_takes_over_goes_on_behind_what_was_delivered(claims: Claims) -> None:
+async def test_who_takes_over_goes_on_behind_what_was_delivered(claims: PushClaims) -> None:
     claims.add(config())
     with claims.claiming() as first:
         assert await Told(first).next() == ([("r", "c", -1)], [])
@@ -42,7 +42,7 @@ async def test_who_takes_over_goes_on_behind_what_was_delivered(claims: Claims) 
         assert await Told(second).next() == ([("r", "c", 7)], [])
 
 
-async def test_an_earlier_revision_moves_no_cursor_and_ends_nothing(claims: Claims) -> None:
+async def test_an_earlier_revision_moves_no_cursor_and_ends_nothing(claims: PushClaims) -> None:
     claims.add(config())
     claims.add(config(revision="v2"))
     claims.delivered(("r", "c"), "v1", 9, ended=False)
@@ -52,7 +52,7 @@ async def test_an_earlier_revision_moves_no_cursor_and_ends_nothing(claims: Clai
         assert await Told(claimer).next() == ([("r", "c", -1)], [])
 
 
-async def test_what_has_ended_is_nobodys(claims: Claims) -> None:
+async def test_what_has_ended_is_nobodys(claims: PushClaims) -> None:
     claims.add(config())
     with claims.claiming() as first:
         claims.delivered(("r", "c"), "v1", 9, ended=True)
@@ -61,7 +61,7 @@ async def test_what_has_ended_is_nobodys(claims: Claims) -> None:
         assert await Told(second).next() == ([], [])
 
 
-async def test_what_the_store_has_replaces_nothing_that_is_known(claims: Claims) -> None:
+async def test_what_the_store_has_replaces_nothing_that_is_known(claims: PushClaims) -> None:
     claims.add(config(delivered=4, revision="v2"))
     claims.add(config(), known=True)
     claims.add(config("other"), known=True)
@@ -69,7 +69,7 @@ async def test_what_the_store_has_replaces_nothing_that_is_known(claims: Claims)
         assert await Told(claimer).next() == ([("other", "c", -1), ("r", "c", 4)], [])
 
 
-async def test_what_is_deleted_before_it_was_told_is_not_given(claims: Claims) -> None:
+async def test_what_is_deleted_before_it_was_told_is_not_given(claims: PushClaims) -> None:
     with claims.claiming() as claimer:
         told = Told(claimer)
         assert await told.next() == ([], [])
@@ -83,7 +83,7 @@ async def test_what_is_deleted_before_it_was_told_is_not_given(claims: Claims) -
         assert await told.next() == ([("r", "c", 3)], [])
 
 
-async def test_configs_of_deleted_runs_are_taken_from_all(claims: Claims) -> None:
+async def test_configs_of_deleted_runs_are_taken_from_all(claims: PushClaims) -> None:
     with claims.claiming() as one, claims.claiming() as two:
         for number in range(4):
             claims.add(config(f"r{number}"))
@@ -94,7 +94,7 @@ async def test_configs_of_deleted_runs_are_taken_from_all(claims: Claims) -> Non
         assert await Told(three).next() == ([("r2", "c", -1)], [])
 
 
-async def test_who_leaves_leaves_its_own_to_the_others(claims: Claims) -> None:
+async def test_who_leaves_leaves_its_own_to_the_others(claims: PushClaims) -> None:
     with claims.claiming() as one:
         claims.add(config("r1"))
         with claims.claiming() as two:
@@ -103,7 +103,7 @@ async def test_who_leaves_leaves_its_own_to_the_others(claims: Claims) -> None:
         assert one.held == {("r1", "c"), ("r2", "c")}
 
 
-async def test_who_is_cut_is_told_nothing_more(claims: Claims) -> None:
+async def test_who_is_cut_is_told_nothing_more(claims: PushClaims) -> None:
     with claims.claiming() as claimer:
         told = Told(claimer)
         await told.next()

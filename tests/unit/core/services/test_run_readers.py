@@ -17,12 +17,12 @@ from portico.core.log.reader import LogReader
 from portico.core.runs.run_engine import RunEngine
 from portico.core.services.rpc.current_principal import ANONYMOUS
 from portico.core.services.run_readers import (
-    launch_after,
-    launch_child,
-    open_query,
-    open_watch,
-    opened,
-    start_of,
+    admit_child,
+    admit_continuation,
+    open_log_reader,
+    open_run_reader,
+    to_run_request,
+    wait_reader,
 )
 from portico.core.stores.open_stores import open_stores
 from portico.core.stores.ports.stores import Stores
@@ -74,14 +74,14 @@ def watch(run_id: str, after: int | None = None) -> pb.WatchRunRequest:
 
 async def ended(engine: RunEngine, asked: pb.QueryRequest) -> events_pb2.Response:
     """The last event of a run that is read from its first event."""
-    events = await asyncio.wait_for(read(await opened(open_query(engine, asked))), 30)
+    events = await asyncio.wait_for(read(await wait_reader(open_run_reader(engine, asked))), 30)
     assert [event.sequence_number for event in events] == list(range(len(events)))
     return events[-1].response
 
 
 async def waiting(engine: RunEngine, user_id: str = "", **more: Any) -> str:
     """The id of a run that keeps executing."""
-    reader = await opened(open_query(engine, query("wait", user_id, background=True, **more)))
+    reader = await wait_reader(open_run_reader(engine, query("wait", user_id, background=True, **more)))
     live = engine._live[reader.run_id].run
     await live.wait_published(0)
     async with asyncio.timeout(30):
@@ -93,45 +93,49 @@ async def waiting(engine: RunEngine, user_id: str = "", **more: Any) -> str:
 
 def test_a_run_is_its_callers_whatever_the_request_says() -> None:
     with calling(UNAUTHENTICATED_OPERATOR):
-        assert start_of(query(user_id="ada")).owner == "ada"
-        start = start_of(query())
+        assert to_run_request(query(user_id="ada")).owner == "ada"
+        start = to_run_request(query())
         assert start.owner == start.request.session_id
-        assert start_of(query(), background=True).background
+        assert to_run_request(query(), background=True).background
     with calling(ADA):
         for said in ("", "ada"):
-            start = start_of(query(user_id=said))
+            start = to_run_request(query(user_id=said))
             assert (start.owner, start.request.user_id) == (owner_key("acme", "ada"), "ada")
         with pytest.raises(PermissionDenied) as caught:
-            start_of(query(user_id="bob"))
+            to_run_request(query(user_id="bob"))
         assert caught.value.metadata == {"field": "request.user_id"}
     with calling(BACK_END):
-        assert start_of(query(user_id="bob")).owner == owner_key("acme", "bob")
+        assert to_run_request(query(user_id="bob")).owner == owner_key("acme", "bob")
     with calling(ANONYMOUS), pytest.raises(Unauthenticated):
-        start_of(query())
+        to_run_request(query())
 
 
 async def test_most_queries_are_open_at_once_and_a_key_is_looked_up_first(engine: RunEngine) -> None:
     with calling(UNAUTHENTICATED_OPERATOR):
-        plain = open_query(engine, query())
+        plain = open_run_reader(engine, query())
         assert isinstance(plain, LogReader)
-        keyed = open_query(engine, query(idempotency_key="k"))
+        keyed = open_run_reader(engine, query(idempotency_key="k"))
         assert isinstance(keyed, Awaitable)
         first = await keyed
         events = await read(first)
-        again = open_query(engine, query(idempotency_key="k"))
-        assert (await opened(again)).run_id == first.run_id
-        assert await read(await opened(open_query(engine, query(idempotency_key="k")))) == events
+        again = open_run_reader(engine, query(idempotency_key="k"))
+        assert (await wait_reader(again)).run_id == first.run_id
+        assert await read(await wait_reader(open_run_reader(engine, query(idempotency_key="k")))) == events
         plain.close()
 
 
 async def test_a_repeat_that_memory_knows_is_read_from_its_first_event(engine: RunEngine) -> None:
     with calling(UNAUTHENTICATED_OPERATOR):
         asked = query("wait", idempotency_key="auto:1", background=True)
-        first = await opened(open_query(engine, asked))
+        first = await wait_reader(open_run_reader(engine, asked))
         run = engine._live[first.run_id].run
         await run.wait_published(2)
-        assert not engine.needs_lookup(start_of(query("wait", idempotency_key="auto:1", background=True)))
-        again = await opened(open_query(engine, query("wait", idempotency_key="auto:1", background=True)))
+        assert not engine.needs_lookup(
+            to_run_request(query("wait", idempotency_key="auto:1", background=True))
+        )
+        again = await wait_reader(
+            open_run_reader(engine, query("wait", idempotency_key="auto:1", background=True))
+        )
         assert (again.run_id, again.cursor) == (first.run_id, -1)
 
 
@@ -146,16 +150,16 @@ async def test_a_run_continues_ones_own_and_nobody_elses(engine: RunEngine) -> N
             apart = await ended(engine, asked)
             assert apart.session_id != first.session_id
         with pytest.raises(PermissionDenied):
-            await launch_after(engine, query("x", "bob", previous_run_id=second.id))
+            await admit_continuation(engine, query("x", "bob", previous_run_id=second.id))
         elsewhere = query("x", previous_run_id=second.id)
         elsewhere.request.session_id = "another"
         with pytest.raises(InvalidArgument):
-            await launch_after(engine, elsewhere)
-        started = await launch_after(engine, query("four", previous_run_id=second.id), background=True)
+            await admit_continuation(engine, elsewhere)
+        started = await admit_continuation(engine, query("four", previous_run_id=second.id), background=True)
         assert isinstance(started, Execution)
         assert started.run.start.background
     with calling(BOB), pytest.raises(RunNotFound):
-        await launch_after(engine, query("x", previous_run_id=first.id))
+        await admit_continuation(engine, query("x", previous_run_id=first.id))
 
 
 async def test_a_message_before_which_a_run_continues_is_left_out(engine: RunEngine, stores: Stores) -> None:
@@ -176,47 +180,47 @@ async def test_a_child_is_its_parents_owners_and_kept_as_long(engine: RunEngine)
         child = await ended(engine, query(parent_run_id=parent))
         assert (child.user_id, child.parent_run_id) == ("ada", parent)
         for above, ephemeral in ((parent, False), (hidden, True)):
-            launched = await launch_child(engine, query("wait", parent_run_id=above), background=True)
+            launched = await admit_child(engine, query("wait", parent_run_id=above), background=True)
             assert isinstance(launched, Execution)
             start = launched.run.start
             assert (bool(start.ephemeral), start.background) == (ephemeral, True)
             assert start.owner == owner_key("acme", "ada")
         with pytest.raises(PermissionDenied):
-            await launch_child(engine, query("x", "bob", parent_run_id=parent))
-        own = await launch_child(engine, query("wait", "ada", parent_run_id=parent, ephemeral=True))
+            await admit_child(engine, query("x", "bob", parent_run_id=parent))
+        own = await admit_child(engine, query("wait", "ada", parent_run_id=parent, ephemeral=True))
         assert isinstance(own, Execution)
         assert own.run.start.ephemeral
     with calling(BACK_END), pytest.raises(InvalidArgument) as caught:
-        await launch_child(engine, query("x", "bob", parent_run_id=parent))
+        await admit_child(engine, query("x", "bob", parent_run_id=parent))
     assert caught.value.metadata["field"] == "request.user_id"
     with calling(BOB), pytest.raises(RunNotFound):
-        await launch_child(engine, query("x", parent_run_id=parent))
+        await admit_child(engine, query("x", parent_run_id=parent))
 
 
 async def test_a_live_run_is_watched_at_once_and_one_that_ended_from_the_store(engine: RunEngine) -> None:
     with calling(ADA):
         live = await waiting(engine)
-        reader = open_watch(engine, watch(live))
+        reader = open_log_reader(engine, watch(live))
         assert isinstance(reader, LogReader)
         assert reader.cursor == -1
-        behind = open_watch(engine, watch(live, 1))
+        behind = open_log_reader(engine, watch(live, 1))
         assert isinstance(behind, LogReader)
         assert behind.cursor == 1
         with pytest.raises(CursorAhead):
-            open_watch(engine, watch(live, 1_000))
+            open_log_reader(engine, watch(live, 1_000))
         gone = await ended(engine, query())
-        later = open_watch(engine, watch(gone.id, 0))
+        later = open_log_reader(engine, watch(gone.id, 0))
         assert isinstance(later, Awaitable)
         events = await read(await later)
         assert [event.sequence_number for event in events] == list(range(1, len(events) + 1))
         for run_id, after in (("", None), (live, -2), (live, -(2**31))):
             with pytest.raises(InvalidArgument):
-                open_watch(engine, watch(run_id, after))
+                open_log_reader(engine, watch(run_id, after))
     for who in (BOB, make_principal("globex", "ada", frozenset(("use",)))):
         with calling(who):
             for run_id in (live, gone.id, "resp_nobody"):
                 with pytest.raises(RunNotFound):
-                    await opened(open_watch(engine, watch(run_id)))
+                    await wait_reader(open_log_reader(engine, watch(run_id)))
     with calling(make_principal("globex", "gateway", frozenset(("deliver",)))):
         for run_id in (live, gone.id):
-            assert (await opened(open_watch(engine, watch(run_id)))).run_id == run_id
+            assert (await wait_reader(open_log_reader(engine, watch(run_id)))).run_id == run_id

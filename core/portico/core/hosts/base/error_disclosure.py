@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from portico.agent import AgentError, Rejection
 from portico.agent.context import ReportedError
-from portico.core.errors import Code, PorticoError
+from portico.core.errors import Code, DomainError
 from portico.core.hosts.base.agent_errors import exception_text, unknown_agent_error
 from portico.telemetry.log.log_setup import WITH_WORDS
 
@@ -41,7 +41,7 @@ class ErrorDisclosure:
         told = "the run was being stopped"
         if not stopping:
             told = self.told(error, "agent %r raised in run %s", agent_name, run_id)
-        if isinstance(error, PorticoError) and error.code in _WITHOUT_DATA:
+        if isinstance(error, DomainError) and error.code in _WITHOUT_DATA:
             told = error.message
         return (
             AgentError(told, code=error.code)

@@ -11,7 +11,7 @@ from portico.agent import AgentApp, AgentError, Context, Rejection
 from portico.agent.adapter_registry import load_framework
 from portico.agent.app import Endpoint
 from portico.agent.context import InputRequest, ReportedError
-from portico.core.errors import EndpointFailed, EndpointNotFound, EndpointStreams
+from portico.core.errors import EndpointFailed, EndpointIsStreaming, EndpointNotFound
 from portico.core.hosts.base.agent_errors import short_traceback
 from portico.core.hosts.base.agent_host import AgentStartFailed, RunSink
 from portico.core.hosts.base.agent_registry import AgentRegistry
@@ -155,7 +155,7 @@ class LocalHost(AgentRegistry):
     async def call_endpoint(self, app: AgentApp, path: str, body: Any) -> Any:
         endpoint = self._endpoint(app, path)
         if endpoint.streaming:
-            raise EndpointStreams(path)
+            raise EndpointIsStreaming(path)
         log_ids.agent.set(app.name)
         try:
             return await invoke(_bind_endpoint(endpoint, app, body), ThreadSlot(self._threads))

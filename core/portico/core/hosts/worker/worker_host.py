@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import Any
 
 from portico.agent import AgentApp, AgentError, Context, Workers
-from portico.core.errors import EndpointFailed, EndpointNotFound, EndpointStreams
+from portico.core.errors import EndpointFailed, EndpointIsStreaming, EndpointNotFound
 from portico.core.hosts.base.agent_host import AgentHost, RunSink
 from portico.core.hosts.base.agent_registry import AgentRegistry
 from portico.core.hosts.base.error_disclosure import ErrorDisclosure
@@ -51,7 +51,7 @@ class WorkerHost(AgentRegistry):
         if path not in app.endpoints:
             raise EndpointNotFound(path)
         if app.endpoints[path].streaming:
-            raise EndpointStreams(path)
+            raise EndpointIsStreaming(path)
         return await (await self._worker(app)).call_endpoint(path, body)
 
     async def stream_endpoint(self, app: AgentApp, path: str, body: Any) -> AsyncGenerator[Any, None]:

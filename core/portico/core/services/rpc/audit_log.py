@@ -10,10 +10,10 @@ import orjson
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from portico.core.errors import PorticoError
-from portico.core.services.rpc.client_address import origin
-from portico.core.services.rpc.current_principal import ANONYMOUS, who_calls
-from portico.core.services.rpc.unauthenticated_audit import Strangers
+from portico.core.errors import DomainError
+from portico.core.services.rpc.client_address import current_client_address
+from portico.core.services.rpc.current_principal import ANONYMOUS, current_principal_or_none
+from portico.core.services.rpc.unauthenticated_audit import UnauthenticatedCallLog
 from portico.model.identity import Principal
 from portico.telemetry.log.log_setup import known_ids
 
@@ -35,10 +35,10 @@ _ACTIONS = {
 }
 
 _write: Callable[[bytes], None] | None = None
-_strangers: Strangers | None = None
+_strangers: UnauthenticatedCallLog | None = None
 
 
-class By(NamedTuple):
+class CallIdentity(NamedTuple):
     """Principal and metadata of a multiplexed stream."""
 
     who: Principal | None
@@ -46,10 +46,10 @@ class By(NamedTuple):
 
 
 @contextmanager
-def told_to(write: Callable[[bytes], None]) -> Iterator[None]:
+def write_audit_to(write: Callable[[bytes], None]) -> Iterator[None]:
     """Turns the audit log on: within the context, `write` receives every line."""
     global _write, _strangers
-    _write, _strangers = write, Strangers(write)
+    _write, _strangers = write, UnauthenticatedCallLog(write)
     try:
         yield
     finally:
@@ -58,26 +58,26 @@ def told_to(write: Callable[[bytes], None]) -> Iterator[None]:
 
 
 @lru_cache
-def action(method: str) -> str:
+def audit_action(method: str) -> str:
     """The action that a method performs: create, read, cancel, delete or change."""
     return next((word for word, beginnings in _ACTIONS.items() if method.startswith(beginnings)), "change")
 
 
-def code_of(error: BaseException) -> str:
+def status_code_name(error: BaseException) -> str:
     """Name of the gRPC status for an error."""
-    if isinstance(error, PorticoError):
+    if isinstance(error, DomainError):
         return error.code
     return "INTERNAL" if isinstance(error, Exception) else "CANCELLED"
 
 
-def note(
+def record_call(
     method: str,
     request: object,
     answer: object = None,
     *,
     code: str = "OK",
     run_id: str = "",
-    by: By | None = None,
+    by: CallIdentity | None = None,
 ) -> None:
     """Writes the line of a call, once it is answered or its stream begins.
 
@@ -92,9 +92,13 @@ def note(
     if _write is None or _strangers is None:
         return
     name = method.rpartition("/")[2]
-    who, where = (who_calls(), origin()) if by is None else (by.who, origin(by.metadata))
+    who, where = (
+        (current_principal_or_none(), current_client_address())
+        if by is None
+        else (by.who, current_client_address(by.metadata))
+    )
     stranger = who is None or who is ANONYMOUS
-    known, what = known_ids(), action(name)
+    known, what = known_ids(), audit_action(name)
     told: dict[str, object] = {
         "time": datetime.now(UTC),
         "action": what,

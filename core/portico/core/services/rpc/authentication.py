@@ -7,20 +7,20 @@ import grpc
 from grpc.aio import ServicerContext
 
 from portico.core.auth.authenticator import Authenticator, bearer, credential_of, missing
-from portico.core.errors import PorticoError
+from portico.core.errors import DomainError
 from portico.core.services.rpc import audit_log
-from portico.core.services.rpc.client_address import Origins
-from portico.core.services.rpc.current_principal import ANONYMOUS, call_as, check_scope
+from portico.core.services.rpc.client_address import ClientAddressResolver
+from portico.core.services.rpc.current_principal import ANONYMOUS, bind_principal, check_scope
 from portico.core.services.rpc.dispatch import abort, await_first, stop_sending
-from portico.core.services.rpc.rate_limits import RateExceeded, Rates, tell
-from portico.core.services.rpc.refusal_metrics import Refusals
-from portico.core.services.rpc.trace_context import enter_request
+from portico.core.services.rpc.rate_limits import RateExceeded, RateLimiter, set_rate_limit_metadata
+from portico.core.services.rpc.refusal_metrics import RefusalMetrics
+from portico.core.services.rpc.trace_context import bind_request_context
 from portico.model.identity import UNAUTHENTICATED_OPERATOR, Principal
 
 HEALTH = "/grpc.health.v1.Health/"
 # Methods that need no credential: clients read an agent's card before they have one; a port's access token is
 # a credential itself; a gateway's multiplexed call has none, but its streams do.
-OPEN = frozenset(
+UNAUTHENTICATED_METHODS = frozenset(
     (
         "/portico.v1.AgentService/GetAgent",
         "/portico.v1.QueryService/Multiplex",
@@ -31,7 +31,7 @@ _UPLOADS = frozenset(("/portico.v1.SandboxService/WriteFile",))
 MULTIPLEX = "/portico.v1.QueryService/Multiplex"
 
 
-class StreamChecks(Protocol):
+class StreamAuthenticator(Protocol):
     """Authenticates the streams of a multiplexed call."""
 
     def at_once(self, metadata: Mapping[str, str]) -> Principal | None:
@@ -49,7 +49,7 @@ class StreamChecks(Protocol):
         ...
 
 
-class Unchecked(grpc.aio.ServerInterceptor):
+class NoAuthentication(grpc.aio.ServerInterceptor):
     """Interceptor while auth is off: the principal of every call and stream is EVERYBODY."""
 
     async def intercept_service(
@@ -57,10 +57,10 @@ class Unchecked(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler | None:
-        call_as(UNAUTHENTICATED_OPERATOR)
+        bind_principal(UNAUTHENTICATED_OPERATOR)
         return await continuation(handler_call_details)
 
-    def of_link(self, link: Principal) -> StreamChecks:
+    def of_link(self, link: Principal) -> StreamAuthenticator:
         return self
 
     def at_once(self, metadata: Mapping[str, str]) -> Principal | None:
@@ -76,11 +76,13 @@ class Unchecked(grpc.aio.ServerInterceptor):
 class Authentication(grpc.aio.ServerInterceptor):
     """Interceptor while auth is on: every call gets a principal or is refused, except health checks."""
 
-    def __init__(self, authenticator: Authenticator, rates: Rates, origins: Origins) -> None:
+    def __init__(
+        self, authenticator: Authenticator, rates: RateLimiter, origins: ClientAddressResolver
+    ) -> None:
         self._authenticator = authenticator
         self._rates = rates
         self._origins = origins
-        self._refusals = Refusals()
+        self._refusals = RefusalMetrics()
 
     def of_link(self, link: Principal) -> "StreamAuthentication":
         """Checks for the streams of a multiplexed call; `link` is the call's principal, which a stream
@@ -97,8 +99,8 @@ class Authentication(grpc.aio.ServerInterceptor):
         if handler is None or method.startswith(HEALTH):
             return handler
         try:
-            call_as(await self._principal(method, handler_call_details.invocation_metadata))
-        except PorticoError as error:
+            bind_principal(await self._principal(method, handler_call_details.invocation_metadata))
+        except DomainError as error:
             self._refusals.note(error)
             return self._refusal(handler, error, method)
         return handler
@@ -108,27 +110,29 @@ class Authentication(grpc.aio.ServerInterceptor):
         IssuerUnavailable."""
         credential = credential_of(metadata)
         if not credential:
-            if method in OPEN:
+            if method in UNAUTHENTICATED_METHODS:
                 return ANONYMOUS
             raise missing()
         who = await self._authenticator.check(credential)
-        call_as(who)  # before the checks below, so that the audit names the caller of a refused call too
+        bind_principal(
+            who
+        )  # before the checks below, so that the audit names the caller of a refused call too
         if method != MULTIPLEX:
             try:
-                tell(self._rates.count(who))
+                set_rate_limit_metadata(self._rates.count(who))
             except RateExceeded as error:
-                tell(error.told)
+                set_rate_limit_metadata(error.told)
                 raise
             check_scope(who, method.rpartition("/")[2])
         return who
 
     def _refusal(
-        self, handler: grpc.RpcMethodHandler, error: PorticoError, method: str
+        self, handler: grpc.RpcMethodHandler, error: DomainError, method: str
     ) -> grpc.RpcMethodHandler:
         def note(context: ServicerContext) -> None:
             self._origins.enter(context)
-            enter_request(context.invocation_metadata())
-            audit_log.note(method, None, code=error.code)
+            bind_request_context(context.invocation_metadata())
+            audit_log.record_call(method, None, code=error.code)
 
         async def unary(request: Any, context: ServicerContext) -> Any:
             note(context)
@@ -154,7 +158,7 @@ class StreamAuthentication:
     """StreamChecks while auth is on."""
 
     def __init__(
-        self, authenticator: Authenticator, rates: Rates, refusals: Refusals, link: Principal
+        self, authenticator: Authenticator, rates: RateLimiter, refusals: RefusalMetrics, link: Principal
     ) -> None:
         self._authenticator = authenticator
         self._rates = rates
@@ -168,14 +172,14 @@ class StreamAuthentication:
             if who is ANONYMOUS:
                 raise missing()
             return who
-        except PorticoError as error:
+        except DomainError as error:
             self._refusals.note(error)
             raise
 
     async def check(self, metadata: Mapping[str, str]) -> Principal:
         try:
             return await self._authenticator.check(bearer(metadata.get("authorization")))
-        except PorticoError as error:
+        except DomainError as error:
             self._refusals.note(error)
             raise
 
@@ -184,6 +188,6 @@ class StreamAuthentication:
             rate_limits = self._rates.count(who)
             check_scope(who, method)
             return rate_limits
-        except PorticoError as error:
+        except DomainError as error:
             self._refusals.note(error)
             raise

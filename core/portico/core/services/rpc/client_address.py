@@ -20,14 +20,14 @@ _CHARACTERS = 64
 _NAMES = ("x509_common_name", "x509_subject_alternative_name")
 
 
-class Origin(NamedTuple):
+class ClientAddress(NamedTuple):
     """Addresses of a call: IP addresses, or `unix`; empty if unknown."""
 
     address: str
     via: str = ""  # address of the gateway that reported the caller's address
 
 
-class Origins:
+class ClientAddressResolver:
     """Determines the origin of a core's calls."""
 
     def __init__(self, gateway_names: Collection[str] = (), *, private_sockets: bool = False) -> None:
@@ -54,7 +54,7 @@ class Origins:
 class _Call:
     """A call, or a multiplexed call; its peer is determined once."""
 
-    def __init__(self, origins: Origins, context: ServicerContext) -> None:
+    def __init__(self, origins: ClientAddressResolver, context: ServicerContext) -> None:
         self._origins = origins
         self._context = context
 
@@ -77,14 +77,14 @@ class _Call:
 _call: ContextVar[_Call] = ContextVar("portico call")
 
 
-def origin(metadata: Mapping[str, str] | None = None) -> Origin:
+def current_client_address(metadata: Mapping[str, str] | None = None) -> ClientAddress:
     """Origin of the current call; `metadata` is that of a multiplexed stream."""
     call = _call.get(None)
     if call is None:
-        return Origin("")
+        return ClientAddress("")
     told = call.told if metadata is None else metadata.get(CLIENT_ADDRESS, "")
     address = _address(told)
-    return Origin(address, call.peer) if address and call.is_gateway else Origin(call.peer)
+    return ClientAddress(address, call.peer) if address and call.is_gateway else ClientAddress(call.peer)
 
 
 def _peer(peer: str) -> str:

@@ -19,50 +19,50 @@ ANONYMOUS = make_principal("", "", frozenset())
 _calling: ContextVar[Principal] = ContextVar("portico caller")
 
 
-class NoPrincipal(RuntimeError):
+class PrincipalNotBound(RuntimeError):
     """No interceptor has set the call's principal: a defect of the core."""
 
     def __init__(self) -> None:
         super().__init__("the call has no principal: the interceptor that sets it is missing")
 
 
-def call_as(who: Principal) -> None:
+def bind_principal(who: Principal) -> None:
     """Sets the principal for the rest of this context and for tasks that start in it."""
     _calling.set(who)
 
 
-def admitted() -> Principal:
+def authenticated_principal() -> Principal:
     """The principal, possibly ANONYMOUS. Raises NoPrincipal."""
     who = _calling.get(None)
     if who is None:
-        raise NoPrincipal
+        raise PrincipalNotBound
     return who
 
 
-def who_calls() -> Principal | None:
+def current_principal_or_none() -> Principal | None:
     """The principal for logging; None for a call that was refused before it had one."""
     return _calling.get(None)
 
 
-def anonymous() -> bool:
+def is_anonymous() -> bool:
     """Whether auth is on and the call has no credential. Raises NoPrincipal."""
-    return admitted() is ANONYMOUS
+    return authenticated_principal() is ANONYMOUS
 
 
-def caller() -> Principal:
+def current_principal() -> Principal:
     """The principal; EVERYBODY while auth is off. Raises Unauthenticated for ANONYMOUS, NoPrincipal."""
-    who = admitted()
+    who = authenticated_principal()
     if who is ANONYMOUS:
         raise missing()
     return who
 
 
-def owner_of(user_id: str, field: str = "user_id", *, required: bool = True) -> str:
+def resolve_owner(user_id: str, field: str = "user_id", *, required: bool = True) -> str:
     """Owner key of the user that a request names; with auth on, of the caller if it names none.
 
     Raises InvalidArgument, Unauthenticated, PermissionDenied for another user who may not be named.
     """
-    who = caller()
+    who = current_principal()
     if who.believed:
         return check_id(user_id, field, required=required)
     if not user_id or user_id == who.user:
@@ -77,28 +77,28 @@ def owner_of(user_id: str, field: str = "user_id", *, required: bool = True) -> 
 def session_owner(user_id: str, session_id: str) -> str:
     """Owner key of a session: the session's own id if auth is off and no user is named. Raises as
     owner_of."""
-    return owner_of(user_id or (session_id if caller().believed else ""))
+    return resolve_owner(user_id or (session_id if current_principal().believed else ""))
 
 
-def listed_owner(user_id: str) -> str:
+def resolve_list_owner(user_id: str) -> str:
     """Owner key that a list is restricted to; empty for all owners, if an admin names no user.
 
     Raises as owner_of.
     """
-    who = caller()
+    who = current_principal()
     if not user_id and "admin" in who.allowed:
         return ""
-    return owner_of(user_id)
+    return resolve_owner(user_id)
 
 
-def is_own(owner: str, *, reading: bool = False) -> bool:
+def is_visible(owner: str, *, reading: bool = False) -> bool:
     """Whether the caller may access the owner's data as its own. Raises Unauthenticated."""
-    return caller().owns(owner, reading=reading)
+    return current_principal().owns(owner, reading=reading)
 
 
-async def check_run(engine: RunEngine, run_id: str, *, reading: bool = False) -> None:
+async def check_run_access(engine: RunEngine, run_id: str, *, reading: bool = False) -> None:
     """Raises RunNotFound for another user's run, as for one that does not exist."""
-    who = caller()
+    who = current_principal()
     if who.believed:
         return
     live = engine.live(run_id)
@@ -109,7 +109,7 @@ async def check_run(engine: RunEngine, run_id: str, *, reading: bool = False) ->
         raise RunNotFound(run_id)
 
 
-def scope_of(method: str) -> str:
+def required_scope(method: str) -> str:
     """The scope that a method requires, by the first word of its name."""
     if method in _SCOPES:
         return _SCOPES[method]
@@ -130,7 +130,7 @@ _FOR_DELIVERY = ("GetRun", "WatchRun", "GetAgent", "ListAgents", "GetCaller")
 
 def check_scope(who: Principal, method: str) -> None:
     """Raises PermissionDenied if the principal lacks the scope of the method."""
-    scope = scope_of(method)
+    scope = required_scope(method)
     if scope in who.allowed or (method in _FOR_DELIVERY and "deliver" in who.allowed):
         return
     raise PermissionDenied(f"the credential lacks the scope {scope}", scope=scope)

@@ -24,11 +24,11 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]
 from grpc.aio import ServicerContext
 from grpc_status import rpc_status
 
-from portico.core.errors import InvalidArgument, LimitExceeded, PorticoError, StoreUnavailable
+from portico.core.errors import DomainError, InvalidArgument, LimitExceeded, StoreUnavailable
 from portico.core.services.rpc import audit_log, rate_limits
-from portico.core.services.rpc.client_address import Origins
-from portico.core.services.rpc.current_principal import admitted
-from portico.core.services.rpc.trace_context import enter_request
+from portico.core.services.rpc.client_address import ClientAddressResolver
+from portico.core.services.rpc.current_principal import authenticated_principal
+from portico.core.services.rpc.trace_context import bind_request_context
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def code_name(status: Status) -> str:
 def error_status(error: BaseException, method: str) -> Status:
     """Converts an error to the caller's status. An unexpected exception becomes INTERNAL with an id that is
     also in the log."""
-    if isinstance(error, PorticoError):
+    if isinstance(error, DomainError):
         return status_of(grpc.StatusCode[error.code], error.reason, error.message, error.metadata)
     request_id = uuid4().hex
     log.error("%s failed, request %s", method, request_id, exc_info=error)
@@ -95,7 +95,9 @@ def parse(message_class: type[Message], data: bytes) -> Any:
 
 
 def handlers(
-    services: Sequence[tuple[ServiceDescriptor, object]], origins: Origins, most: int = MESSAGE_BYTES
+    services: Sequence[tuple[ServiceDescriptor, object]],
+    origins: ClientAddressResolver,
+    most: int = MESSAGE_BYTES,
 ) -> list[grpc.GenericRpcHandler]:
     """Makes generic handlers for all methods; a method that its service object lacks answers UNIMPLEMENTED.
     `most` is the largest response in bytes."""
@@ -109,7 +111,11 @@ def handlers(
 
 
 def _handler(
-    service: ServiceDescriptor, method: MethodDescriptor, target: object, origins: Origins, most: int
+    service: ServiceDescriptor,
+    method: MethodDescriptor,
+    target: object,
+    origins: ClientAddressResolver,
+    most: int,
 ) -> Any:
     function: Any = getattr(target, method.name, None)
     path = f"/{service.full_name}/{method.name}"
@@ -140,29 +146,29 @@ def _unary_call(
     function: Callable[[Any, ServicerContext], Awaitable[Any]],
     path: str,
     request_class: type[Message],
-    origins: Origins,
+    origins: ClientAddressResolver,
     most: int,
 ) -> Callable[[bytes, ServicerContext], Awaitable[bytes]]:
     async def unary(data: bytes, context: ServicerContext) -> bytes:
         origins.enter(context)
-        enter_request(context.invocation_metadata())
+        bind_request_context(context.invocation_metadata())
         request = None
         try:
-            admitted()
+            authenticated_principal()
             request = parse(request_class, data)
             answer = await function(request, context)
             encoded = _serialize(answer, most)
-            if limits := rate_limits.metadata():
+            if limits := rate_limits.rate_limit_metadata():
                 context.set_trailing_metadata(limits)
-            audit_log.note(path, request, answer)
+            audit_log.record_call(path, request, answer)
             return encoded
         except asyncio.CancelledError as gone:
-            audit_log.note(path, request, code=audit_log.code_of(gone))
+            audit_log.record_call(path, request, code=audit_log.status_code_name(gone))
             raise
         except grpc.aio.AbortError:
             raise
         except Exception as error:
-            audit_log.note(path, request, code=audit_log.code_of(error))
+            audit_log.record_call(path, request, code=audit_log.status_code_name(error))
             await abort(context, error, path)
             raise  # abort has raised
 
@@ -173,7 +179,7 @@ def _stream_call(
     function: Callable[[Any, ServicerContext], AsyncIterator[Any]],
     path: str,
     request_class: type[Message],
-    origins: Origins,
+    origins: ClientAddressResolver,
     most: int,
     *,
     parsed: bool,
@@ -183,12 +189,12 @@ def _stream_call(
         responses: Any = None
         begun = path in _NOTED_WITHIN
         origins.enter(context)
-        enter_request(context.invocation_metadata())
+        bind_request_context(context.invocation_metadata())
         try:
-            admitted()
+            authenticated_principal()
             request = parse(request_class, data) if parsed else data
             responses = function(request, context)
-            if limits := rate_limits.metadata():
+            if limits := rate_limits.rate_limit_metadata():
                 if parsed:
                     await context.send_initial_metadata(limits)
                 else:  # initial metadata would make a sending client stop
@@ -196,19 +202,19 @@ def _stream_call(
             async for response in responses:
                 if not begun:
                     begun = True
-                    audit_log.note(path, request)
+                    audit_log.record_call(path, request)
                 yield _serialize(response, most)
             if not begun:
-                audit_log.note(path, request)
+                audit_log.record_call(path, request)
         except asyncio.CancelledError as gone:
             if not begun:
-                audit_log.note(path, request, code=audit_log.code_of(gone))
+                audit_log.record_call(path, request, code=audit_log.status_code_name(gone))
             raise
         except grpc.aio.AbortError:
             raise
         except Exception as error:
             if not begun or path in _NOTED_WITHIN:
-                audit_log.note(path, request, code=audit_log.code_of(error))
+                audit_log.record_call(path, request, code=audit_log.status_code_name(error))
             await abort(context, error, path)
         finally:
             if responses is not None:
@@ -226,7 +232,7 @@ async def abort(context: ServicerContext, error: Exception, path: str = "") -> N
 async def _abort_with(context: ServicerContext, status: Status, *, final: bool = False) -> None:
     """Ends the call with a status; `final` tells the client that its own retries are useless."""
     told: Any = rpc_status.to_status(status)  # type: ignore[no-untyped-call]
-    more = (*rate_limits.metadata(), _NO_RETRY) if final else rate_limits.metadata()
+    more = (*rate_limits.rate_limit_metadata(), _NO_RETRY) if final else rate_limits.rate_limit_metadata()
     if more:
         told = told._replace(trailing_metadata=(*told.trailing_metadata, *more))
     await context.abort_with_status(told)
@@ -260,7 +266,7 @@ logging.getLogger(cygrpc.__name__).addFilter(_is_defect)
 
 def _unimplemented(path: str) -> Callable[[Any, ServicerContext], Awaitable[Any]]:
     async def unary(request: Any, context: ServicerContext) -> Any:
-        audit_log.note(path, request, code="UNIMPLEMENTED")
+        audit_log.record_call(path, request, code="UNIMPLEMENTED")
         await _abort_with(context, _unimplemented_status(path))
 
     return unary
@@ -268,7 +274,7 @@ def _unimplemented(path: str) -> Callable[[Any, ServicerContext], Awaitable[Any]
 
 def _unimplemented_stream(path: str) -> Callable[[Any, ServicerContext], AsyncIterator[Any]]:
     async def stream(request: Any, context: ServicerContext) -> AsyncIterator[Any]:
-        audit_log.note(path, request, code="UNIMPLEMENTED")
+        audit_log.record_call(path, request, code="UNIMPLEMENTED")
         await _abort_with(context, _unimplemented_status(path))
         yield  # makes this a generator
 

@@ -14,7 +14,7 @@ from portico.core.errors import LimitExceeded
 from portico.model.identity import Principal
 from portico.v1 import rates_pb2 as pb
 
-REMEMBERED = 20_000  # most buckets in memory; one that was dropped counts as full
+MAX_BUCKETS = 20_000  # most buckets in memory; one that was dropped counts as full
 METADATA = "portico-rate-limits-bin"
 
 
@@ -34,7 +34,7 @@ class _Limit(NamedTuple):
     window: int  # seconds until an empty bucket is full again
 
 
-class Rates:
+class RateLimiter:
     """Rate limits in calls per second. For use on the event loop only."""
 
     def __init__(self, per_tenant: float | None, per_user: float | None) -> None:
@@ -72,7 +72,7 @@ class Rates:
         for key, left in zip(keys, lefts, strict=True):
             self._buckets[key] = left, now
             self._buckets.move_to_end(key)
-        while len(self._buckets) > REMEMBERED:
+        while len(self._buckets) > MAX_BUCKETS:
             self._buckets.popitem(last=False)
         return self._told(lefts)
 
@@ -97,12 +97,12 @@ class Rates:
 _told: ContextVar[bytes] = ContextVar("portico rate limits", default=b"")
 
 
-def tell(told: bytes) -> None:
+def set_rate_limit_metadata(told: bytes) -> None:
     """Sets the encoded RateLimits that the response of this task's call carries."""
     _told.set(told)
 
 
-def metadata() -> tuple[tuple[str, bytes], ...]:
+def rate_limit_metadata() -> tuple[tuple[str, bytes], ...]:
     """Response metadata with the caller's rate limits; empty without limits."""
     told = _told.get()
     return ((METADATA, told),) if told else ()

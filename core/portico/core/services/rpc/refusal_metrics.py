@@ -1,16 +1,16 @@
 """Metrics of calls refused for their credential or a rate limit; the credential itself is never recorded."""
 
 from portico.core.errors import (
+    DomainError,
     IssuerUnavailable,
     LimitExceeded,
     PermissionDenied,
-    PorticoError,
     Unauthenticated,
 )
 from portico.telemetry.metrics.counters import Counters
 
 
-class Refusals:
+class RefusalMetrics:
     """Counters of one core. Label values come from a fixed set, never from callers."""
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Refusals:
             "limit",
         )
 
-    def note(self, error: PorticoError) -> None:
+    def note(self, error: DomainError) -> None:
         """Counts a call that was refused before it reached a service."""
         match error:
             case Unauthenticated():

@@ -14,7 +14,7 @@ _TRACE = ("traceparent", "tracestate")
 Metadata = Iterable[tuple[str, str | bytes]]
 
 
-def enter_request(metadata: Metadata | None) -> None:
+def bind_request_context(metadata: Metadata | None) -> None:
     """Sets the request id in the metadata for the rest of this call's task."""
     for name, value in metadata or ():
         if name == REQUEST and isinstance(value, str):
@@ -22,7 +22,7 @@ def enter_request(metadata: Metadata | None) -> None:
 
 
 @contextmanager
-def caller_trace(metadata: Metadata | None) -> Iterator[None]:
+def inherit_trace(metadata: Metadata | None) -> Iterator[None]:
     """Within the context, tasks start in the trace in the metadata, unless the call has a span itself."""
     carrier = {name: value for name, value in metadata or () if name in _TRACE and isinstance(value, str)}
     if not carrier or trace.get_current_span().get_span_context().is_valid:
@@ -35,7 +35,7 @@ def caller_trace(metadata: Metadata | None) -> Iterator[None]:
         context.detach(token)
 
 
-def enter_stream(metadata: Mapping[str, str], call: RpcSpan | None) -> None:
+def bind_stream_context(metadata: Mapping[str, str], call: RpcSpan | None) -> None:
     """Sets trace and request id of a multiplexed stream, in the stream's own context: they differ from those
     of the call that carries it."""
     if call is not None or metadata:

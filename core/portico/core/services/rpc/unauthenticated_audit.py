@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 import orjson
 
 SECONDS = 60.0
-KINDS = 100  # most pairs of address and outcome in that time; further ones are counted together
+MAX_GROUPS = 100  # most pairs of address and outcome in that time; further ones are counted together
 OTHERS = "others"
 
 
-class Strangers:
+class UnauthenticatedCallLog:
     """Writes and counts lines of unauthenticated calls. Thread-safe."""
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
@@ -34,7 +34,7 @@ class Strangers:
         with self._lock:
             if not self._seen:
                 self._begin()
-            if kind not in self._seen and len(self._seen) >= KINDS:
+            if kind not in self._seen and len(self._seen) >= MAX_GROUPS:
                 kind = OTHERS, kind[1]
             repeated = self._seen.get(kind)
             if repeated is None:

@@ -10,7 +10,7 @@ from portico.core.convert.requests import check_id
 from portico.core.convert.sandboxes import cell_events, sandbox_to_proto, seconds_of, spec_from_proto
 from portico.core.errors import InvalidArgument
 from portico.core.sandboxes.sandbox_errors import translate_sandbox_errors
-from portico.core.services.rpc.current_principal import caller, session_owner
+from portico.core.services.rpc.current_principal import current_principal, session_owner
 from portico.core.services.rpc.dispatch import parse
 from portico.core.services.sandbox.sandbox_methods import SandboxMethods
 from portico.model.ids import new_id
@@ -79,7 +79,7 @@ class SandboxCells(SandboxMethods):
         if key:
             # If the request names neither user nor session, the generated session differs in a repeat, so the
             # key must not depend on it.
-            said = request.user_id or request.session_id or not caller().believed
+            said = request.user_id or request.session_id or not current_principal().believed
             owner = user_id if said else ""
             held = await self._sandboxes.keyed(
                 (owner, key), user_id, session_id, spec, backend, fresh=request.fresh

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from grpc.aio import ServicerContext
 
 from portico.core.convert.sandboxes import file_to_proto, found_to_proto
-from portico.core.errors import InvalidArgument, PorticoError
+from portico.core.errors import DomainError, InvalidArgument
 from portico.core.sandboxes.sandbox_errors import translate_sandbox_errors
 from portico.core.services.rpc.dispatch import parse, stop_sending
 from portico.core.services.rpc.page_tokens import decode_token, encode_token
@@ -57,7 +57,7 @@ class SandboxFiles(SandboxMethods):
                 size = await box.files.upload(
                     path, _data(requests), append=start.append, exclusive=start.exclusive
                 )
-        except PorticoError:
+        except DomainError:
             await stop_sending(requests, context)
             raise
         yield pb.WriteFileResponse(size_bytes=size)

@@ -3,7 +3,7 @@
 from portico.core.convert.requests import check_id
 from portico.core.errors import InvalidArgument
 from portico.core.sandboxes.core_sandboxes import CoreSandboxes
-from portico.core.services.rpc.current_principal import is_own
+from portico.core.services.rpc.current_principal import is_visible
 from portico.sandbox.handle.sandbox_handle import Box
 from portico.sandbox.manager.registry import Held
 
@@ -16,7 +16,7 @@ class SandboxMethods:
 
     def _held(self, sandbox_id: str) -> Held:
         """A sandbox of the caller. Raises InvalidArgument, SandboxNotFound, SandboxGone."""
-        return self._sandboxes.get(check_id(sandbox_id, "sandbox_id"), is_own)
+        return self._sandboxes.get(check_id(sandbox_id, "sandbox_id"), is_visible)
 
     def _box(self, sandbox_id: str) -> Box:
         """Raises as _held."""
@@ -25,7 +25,7 @@ class SandboxMethods:
     def _snapshot(self, snapshot_id: str) -> str:
         """Checks that the caller owns the snapshot; returns its id. Raises InvalidArgument,
         SnapshotNotFound."""
-        self._sandboxes.snapshot(check_id(snapshot_id, "snapshot_id"), is_own)
+        self._sandboxes.snapshot(check_id(snapshot_id, "snapshot_id"), is_visible)
         return snapshot_id
 
 

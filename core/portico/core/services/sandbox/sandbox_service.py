@@ -7,7 +7,7 @@ from portico.core.convert.sandboxes import metrics_to_proto, seconds_of, snapsho
 from portico.core.convert.timestamps import timestamp
 from portico.core.errors import InvalidArgument
 from portico.core.sandboxes.sandbox_errors import translate_sandbox_errors
-from portico.core.services.rpc.current_principal import listed_owner
+from portico.core.services.rpc.current_principal import resolve_list_owner
 from portico.core.services.rpc.page_tokens import decode_token, encode_token, page_size
 from portico.core.services.sandbox.cell_methods import SandboxCells
 from portico.core.services.sandbox.code_methods import SandboxCode
@@ -37,7 +37,7 @@ class SandboxService(SandboxCells, SandboxCode, SandboxFiles, SandboxStreams):
     async def ListSandboxes(
         self, request: pb.ListSandboxesRequest, context: ServicerContext
     ) -> pb.ListSandboxesResponse:
-        user_id = listed_owner(request.user_id)
+        user_id = resolve_list_owner(request.user_id)
         session_id = check_id(request.session_id, "session_id", required=False)
         size = page_size(request.page_size)
         held = self._sandboxes.listed(user_id, session_id)
@@ -124,7 +124,7 @@ class SandboxService(SandboxCells, SandboxCode, SandboxFiles, SandboxStreams):
     async def ListSnapshots(
         self, request: pb.ListSnapshotsRequest, context: ServicerContext
     ) -> pb.ListSnapshotsResponse:
-        user_id = listed_owner(request.user_id)
+        user_id = resolve_list_owner(request.user_id)
         session_id = check_id(request.session_id, "session_id", required=False)
         sandbox_id = check_id(request.sandbox_id, "sandbox_id", required=False)
         size = page_size(request.page_size)

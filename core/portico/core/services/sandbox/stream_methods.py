@@ -22,7 +22,7 @@ from portico.sandbox.handle.port_connection import Connection
 from portico.sandbox.handle.processes import Attachment, Processes
 from portico.v1 import sandbox_pb2 as pb
 
-SIZE = (24, 80)  # rows and columns of a terminal
+DEFAULT_TERMINAL_SIZE = (24, 80)  # rows and columns of a terminal
 
 
 class SandboxStreams(SandboxMethods):
@@ -34,7 +34,7 @@ class SandboxStreams(SandboxMethods):
         start = (await _first(requests, pb.OpenTerminalRequest)).start
         box = self._box(start.sandbox_id)
         command = command_words(start.command, "start.command") if start.command.arguments else ["/bin/bash"]
-        size = _size(start.size) if start.HasField("size") else SIZE
+        size = _size(start.size) if start.HasField("size") else DEFAULT_TERMINAL_SIZE
         with translate_sandbox_errors(sandbox_id=box.id, path=start.command.cwd):
             env = {"TERM": "xterm-256color", **start.command.env}
             starting = asyncio.create_task(

@@ -19,8 +19,8 @@ WHO = make_principal("acme", "ann", frozenset(("use",)))
 
 def told(method: str, request: object, answer: object = None, **more: Any) -> dict[str, object]:
     lines: list[bytes] = []
-    with audit_log.told_to(lines.append):
-        audit_log.note(method, request, answer, **more)
+    with audit_log.write_audit_to(lines.append):
+        audit_log.record_call(method, request, answer, **more)
     [line] = lines
     found: dict[str, object] = json.loads(line)
     assert str(found.pop("time")).endswith("+00:00")
@@ -88,4 +88,4 @@ def test_any_message_can_be_told(message: Message) -> None:
 
 
 def test_nothing_is_made_when_nobody_wants_it() -> None:
-    audit_log.note("Query", query_pb2.QueryRequest())
+    audit_log.record_call("Query", query_pb2.QueryRequest())

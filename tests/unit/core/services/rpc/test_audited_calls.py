@@ -81,7 +81,7 @@ async def call(channel: grpc.aio.Channel, method: MethodDescriptor, metadata: li
 async def test_every_call_leaves_a_line(core: Callers) -> None:
     lines = Lines()
     metadata = [("authorization", f"Bearer {ADMIN_KEY}")]
-    with audit_log.told_to(lines.append):
+    with audit_log.write_audit_to(lines.append):
         async with grpc.aio.insecure_channel(core.target) as channel:
             outcomes = {method.name: await call(channel, method, metadata) for method in METHODS}
     told = Counter(line["method"] for line in lines.parsed)
@@ -103,7 +103,7 @@ async def test_every_call_that_is_refused_is_counted(core: Callers, credential: 
         for method in METHODS
         if credential or method.name not in ("GetAgent", MULTIPLEX, "ConnectPort")
     ]
-    with audit_log.told_to(lines.append):
+    with audit_log.write_audit_to(lines.append):
         async with grpc.aio.insecure_channel(core.target) as channel:
             for method in methods:
                 assert await call(channel, method, metadata) == "UNAUTHENTICATED"
@@ -118,7 +118,7 @@ async def test_every_call_that_is_refused_is_counted(core: Callers, credential: 
 async def test_who_is_refused_what_it_asks_for_is_named(core: Callers) -> None:
     reader = await core.client("ada", "acme", "read")
     lines = Lines()
-    with audit_log.told_to(lines.append):
+    with audit_log.write_audit_to(lines.append):
         with pytest.raises(PermissionDenied):
             await reader.sessions.create(session_id="s")
         async with Multiplexer(reader) as streams:
@@ -140,7 +140,7 @@ async def test_streams_of_a_gateway_have_their_own_callers_and_addresses(tmp_pat
         assert core.target.startswith("unix:")
         bearer = {"authorization": f"Bearer {await core.key('ada', 'acme')}", **ELSEWHERE}
         lines = Lines()
-        with audit_log.told_to(lines.append):
+        with audit_log.write_audit_to(lines.append):
             run_id = ""
             async for frames in streams.open_query(query_request("hi"), metadata=bearer):
                 run_id = run_id or frames[0].events[0].response.id
@@ -172,7 +172,7 @@ async def test_streams_of_a_gateway_have_their_own_callers_and_addresses(tmp_pat
 async def test_what_is_no_address_is_not_told(tmp_path: Path, said: str) -> None:
     async with guarded_core([echo()], tmp_path) as core:
         lines = Lines()
-        with audit_log.told_to(lines.append):
+        with audit_log.write_audit_to(lines.append):
             await core.admin.with_options(metadata={CLIENT_ADDRESS: said.strip()}).agents.get()
     expected = ("203.0.113.9", "unix") if said.endswith("\t") else ("unix", None)
     assert (lines.parsed[0]["address"], lines.parsed[0].get("via")) == expected
@@ -182,7 +182,7 @@ async def test_a_socket_that_everybody_can_open_is_no_gateways(tmp_path: Path) -
     listen = [f"unix:{tmp_path}/core.sock", f"unix-abstract:{tmp_path.name}-audited"]
     async with guarded_core([echo()], tmp_path, listen=listen) as core:
         lines = Lines()
-        with audit_log.told_to(lines.append):
+        with audit_log.write_audit_to(lines.append):
             await core.admin.with_options(metadata=ELSEWHERE).agents.get()
     assert (lines.parsed[0]["address"], lines.parsed[0].get("via")) == ("unix", None)
 
@@ -206,7 +206,7 @@ async def test_a_gateway_is_known_by_its_certificate(tmp_path: Path) -> None:
         server = await stack.enter_async_context(
             running_core([echo()], tmp_path, listen=["127.0.0.1:0"], **settings)
         )
-        stack.enter_context(audit_log.told_to(lines.append))
+        stack.enter_context(audit_log.write_audit_to(lines.append))
         for client_cert, client_key in named:
             tls = channel_credentials(authority.file, cert=client_cert, key=client_key)
             async with Client(server.addresses[0], tls=tls, metadata=ELSEWHERE) as client:

@@ -206,15 +206,15 @@ async def test_what_was_kept_before_auth_was_on_is_still_there(tmp_path: Path) -
 
 
 async def test_a_jwt_is_a_credential_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from portico.core.auth.jwks import Jwks
+    from portico.core.auth.jwks import JwksCache
 
     key = ec.generate_private_key(ec.SECP256R1())
 
-    async def found(self: Jwks, kid: str) -> jwt.PyJWK:
+    async def found(self: JwksCache, kid: str) -> jwt.PyJWK:
         algorithm = jwt.algorithms.ECAlgorithm(jwt.algorithms.ECAlgorithm.SHA256)
         return jwt.PyJWK({**algorithm.to_jwk(key.public_key(), as_dict=True), "alg": "ES256"})
 
-    monkeypatch.setattr(Jwks, "key", found)
+    monkeypatch.setattr(JwksCache, "key", found)
     given = {"jwt_issuer": "us", "jwt_audience": "portico", "jwt_jwks_url": "https://issuer.example/keys"}
     claims = {"iss": "us", "aud": "portico", "sub": "ada", "tenant": "acme", "exp": time.time() + 60}
     token = jwt.encode(claims, key, algorithm="ES256")

@@ -18,17 +18,17 @@ from portico.core.hosts.local.local_host import LocalHost
 from portico.core.runs.run_engine import RunEngine
 from portico.core.services.rpc.current_principal import (
     ANONYMOUS,
-    NoPrincipal,
-    anonymous,
-    call_as,
-    check_run,
+    PrincipalNotBound,
+    bind_principal,
+    check_run_access,
     check_scope,
-    is_own,
-    listed_owner,
-    owner_of,
-    scope_of,
+    current_principal_or_none,
+    is_anonymous,
+    is_visible,
+    required_scope,
+    resolve_list_owner,
+    resolve_owner,
     session_owner,
-    who_calls,
 )
 from portico.core.stores.open_stores import open_stores
 from portico.core.stores.ports.stores import Commit, RunRecord
@@ -46,10 +46,10 @@ def ada(*scopes: str) -> Principal:
 def test_a_caller_is_its_credentials_user_whether_it_says_so_or_nothing() -> None:
     with calling(ada("use")):
         for said in ("", "ada"):
-            assert owner_of(said) == ADA
-            assert listed_owner(said) == ADA
+            assert resolve_owner(said) == ADA
+            assert resolve_list_owner(said) == ADA
             assert session_owner(said, "s") == ADA
-        for ask in (owner_of, listed_owner, lambda user: session_owner(user, "s")):
+        for ask in (resolve_owner, resolve_list_owner, lambda user: session_owner(user, "s")):
             for other in ("bob", ADA, BOB, EVE):
                 with pytest.raises(PermissionDenied) as caught:
                     ask(other)
@@ -58,51 +58,55 @@ def test_a_caller_is_its_credentials_user_whether_it_says_so_or_nothing() -> Non
 
 def test_who_acts_for_others_does_so_within_its_tenant() -> None:
     with calling(ada("act-as")):
-        assert (owner_of(""), owner_of("ada"), owner_of("bob")) == (ADA, ADA, BOB)
-        assert listed_owner("") == ADA
+        assert (resolve_owner(""), resolve_owner("ada"), resolve_owner("bob")) == (ADA, ADA, BOB)
+        assert resolve_list_owner("") == ADA
         for wrong in (EVE, "x" * 10_000):
             with pytest.raises(InvalidArgument):
-                owner_of(wrong)
+                resolve_owner(wrong)
 
 
 def test_an_operator_names_any_tenants_user_and_lists_everybodys() -> None:
     with calling(ada("admin")):
-        assert listed_owner("") == ""
-        assert (owner_of(""), owner_of("bob"), owner_of(EVE)) == (ADA, BOB, EVE)
-        assert listed_owner(EVE) == EVE
+        assert resolve_list_owner("") == ""
+        assert (resolve_owner(""), resolve_owner("bob"), resolve_owner(EVE)) == (ADA, BOB, EVE)
+        assert resolve_list_owner(EVE) == EVE
 
 
 def test_who_is_believed_must_say_who_it_is() -> None:
     with calling(UNAUTHENTICATED_OPERATOR):
-        assert (owner_of("ada"), session_owner("ada", "s"), session_owner("", "s")) == ("ada", "ada", "s")
-        assert owner_of("", required=False) == ""
+        assert (resolve_owner("ada"), session_owner("ada", "s"), session_owner("", "s")) == (
+            "ada",
+            "ada",
+            "s",
+        )
+        assert resolve_owner("", required=False) == ""
         with pytest.raises(InvalidArgument):
-            owner_of("")
+            resolve_owner("")
         with pytest.raises(InvalidArgument):
-            owner_of(EVE)
+            resolve_owner(EVE)
 
 
 def test_a_call_is_its_callers_from_then_on_and_no_other_is() -> None:
     def call() -> str:
-        with pytest.raises(NoPrincipal):
-            owner_of("")
-        call_as(ada("use"))
-        return owner_of("")
+        with pytest.raises(PrincipalNotBound):
+            resolve_owner("")
+        bind_principal(ada("use"))
+        return resolve_owner("")
 
     assert copy_context().run(call) == ADA
-    assert who_calls() is None
+    assert current_principal_or_none() is None
 
 
 def test_nothing_is_anonymous_peoples_own() -> None:
     with calling(ANONYMOUS):
-        assert anonymous()
-        assert who_calls() is ANONYMOUS
-        for ask in (lambda: owner_of(""), lambda: listed_owner(""), lambda: is_own("")):
+        assert is_anonymous()
+        assert current_principal_or_none() is ANONYMOUS
+        for ask in (lambda: resolve_owner(""), lambda: resolve_list_owner(""), lambda: is_visible("")):
             with pytest.raises(Unauthenticated):
                 ask()
-    assert who_calls() is None
+    assert current_principal_or_none() is None
     with calling(ada("use")):
-        assert not anonymous()
+        assert not is_anonymous()
 
 
 @pytest.mark.parametrize(
@@ -119,12 +123,12 @@ def test_nothing_is_anonymous_peoples_own() -> None:
 def test_what_is_whose_for_each_scope(scope: str, own: str, tenants: str, others: str) -> None:
     with calling(ada(scope)):
         for owner, may in ((ADA, own), (BOB, tenants), (EVE, others)):
-            assert is_own(owner) == (may == "do")
-            assert is_own(owner, reading=True) == (may != "")
+            assert is_visible(owner) == (may == "do")
+            assert is_visible(owner, reading=True) == (may != "")
 
 
 def test_each_method_needs_the_scope_that_its_name_says() -> None:
-    needed = {method.name: scope_of(method.name) for method in METHODS}
+    needed = {method.name: required_scope(method.name) for method in METHODS}
     assert {name for name, scope in needed.items() if scope == "admin"} == {
         "CreateKey",
         "ListKeys",
@@ -159,7 +163,7 @@ def test_a_scope_allows_what_it_is_for_and_delivery_a_little_more() -> None:
             else:
                 with pytest.raises(PermissionDenied) as caught:
                     check_scope(ada(scope), method)
-                assert caught.value.metadata == {"scope": scope_of(method)}
+                assert caught.value.metadata == {"scope": required_scope(method)}
     with pytest.raises(PermissionDenied):
         check_scope(ada("act-as"), "CreateKey")
     check_scope(ada("admin"), "CreateKey")
@@ -189,21 +193,21 @@ async def engine() -> AsyncIterator[RunEngine]:
 
 async def test_a_run_of_anothers_is_not_there(engine: RunEngine) -> None:
     with calling(ada("use")):
-        await check_run(engine, f"of {ADA}")
+        await check_run_access(engine, f"of {ADA}")
         for run_id in (f"of {BOB}", "resp_nobody"):
             for reading in (False, True):
                 with pytest.raises(RunNotFound) as caught:
-                    await check_run(engine, run_id, reading=reading)
+                    await check_run_access(engine, run_id, reading=reading)
                 assert caught.value.metadata == {"run_id": run_id}
     with calling(ada("deliver")):
-        await check_run(engine, f"of {BOB}", reading=True)
+        await check_run_access(engine, f"of {BOB}", reading=True)
         with pytest.raises(RunNotFound):
-            await check_run(engine, f"of {BOB}")
+            await check_run_access(engine, f"of {BOB}")
     with calling(UNAUTHENTICATED_OPERATOR):
-        await check_run(engine, f"of {BOB}")
-        await check_run(engine, "resp_nobody")  # while auth is off nothing is hidden
+        await check_run_access(engine, f"of {BOB}")
+        await check_run_access(engine, "resp_nobody")  # while auth is off nothing is hidden
     with calling(ANONYMOUS), pytest.raises(Unauthenticated):
-        await check_run(engine, f"of {ADA}")
+        await check_run_access(engine, f"of {ADA}")
 
 
 async def test_a_live_run_is_its_owners_alone(engine: RunEngine) -> None:
@@ -212,9 +216,9 @@ async def test_a_live_run_is_its_owners_alone(engine: RunEngine) -> None:
     run = execution.run
     await run.wait_published(0)
     with calling(ada("use")):
-        await check_run(engine, run.run_id)
+        await check_run_access(engine, run.run_id)
     with calling(make_principal("acme", "bob", frozenset(("use",)))), pytest.raises(RunNotFound):
-        await check_run(engine, run.run_id)
+        await check_run_access(engine, run.run_id)
     with calling(ada("deliver")):
-        await check_run(engine, run.run_id, reading=True)
+        await check_run_access(engine, run.run_id, reading=True)
     await engine.cancel(run.run_id)

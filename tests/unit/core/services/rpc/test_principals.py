@@ -14,7 +14,7 @@ from portico.agent import AgentApp
 from portico.core.errors import Unauthenticated
 from portico.core.server.core_server import CoreServer
 from portico.core.services.agent import AgentService
-from portico.core.services.multiplex import Link
+from portico.core.services.multiplex import MultiplexConnection
 from portico.core.services.query import QueryService
 from portico.core.services.rpc import authentication, current_principal
 from portico.model.identity import SCOPES, UNAUTHENTICATED_OPERATOR, Principal, make_principal
@@ -50,21 +50,23 @@ async def test_a_core_without_its_interceptor_believes_nobody(
 @pytest.mark.parametrize(
     "ask",
     [
-        current_principal.caller,
-        current_principal.admitted,
-        current_principal.anonymous,
-        lambda: current_principal.owner_of("ada"),
+        current_principal.current_principal,
+        current_principal.authenticated_principal,
+        current_principal.is_anonymous,
+        lambda: current_principal.resolve_owner("ada"),
         lambda: current_principal.session_owner("ada", "s"),
-        lambda: current_principal.listed_owner(""),
-        lambda: current_principal.is_own("ada"),
+        lambda: current_principal.resolve_list_owner(""),
+        lambda: current_principal.is_visible("ada"),
     ],
 )
 def test_a_question_about_no_principal_is_a_defect(ask: Any) -> None:
-    with pytest.raises(current_principal.NoPrincipal):
+    with pytest.raises(current_principal.PrincipalNotBound):
         ask()
 
 
-@pytest.mark.parametrize("made", [QueryService, Link, AgentService, authentication.Authentication])
+@pytest.mark.parametrize(
+    "made", [QueryService, MultiplexConnection, AgentService, authentication.Authentication]
+)
 def test_nothing_takes_a_missing_check_for_leave(made: Any) -> None:
     parameters = inspect.signature(made).parameters
     for name in ("authentication", "authenticator", "needs_credential"):
@@ -75,11 +77,11 @@ def test_nothing_takes_a_missing_check_for_leave(made: Any) -> None:
 
 def test_everybody_may_do_everything_as_whoever_it_says_it_is() -> None:
     with calling(UNAUTHENTICATED_OPERATOR):
-        assert current_principal.owner_of("ada") == "ada"
-        assert current_principal.owner_of("", required=False) == ""
+        assert current_principal.resolve_owner("ada") == "ada"
+        assert current_principal.resolve_owner("", required=False) == ""
         assert current_principal.session_owner("", "s") == "s"
-        assert current_principal.listed_owner("") == ""
-        assert current_principal.is_own("tenant:acme:ada")
+        assert current_principal.resolve_list_owner("") == ""
+        assert current_principal.is_visible("tenant:acme:ada")
     for scope in SCOPES:
         assert scope in UNAUTHENTICATED_OPERATOR.allowed
 
@@ -89,4 +91,4 @@ def test_no_other_principal_is_everybody() -> None:
         assert not make_principal("", "", frozenset((scope,))).believed
     assert not Principal("", "", frozenset(SCOPES)).believed
     with calling(current_principal.ANONYMOUS), pytest.raises(Unauthenticated):
-        current_principal.caller()
+        current_principal.current_principal()

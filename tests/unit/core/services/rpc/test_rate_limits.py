@@ -7,7 +7,7 @@ import pytest
 
 from portico.core.errors import LimitExceeded
 from portico.core.services.rpc import rate_limits
-from portico.core.services.rpc.rate_limits import RateExceeded, Rates
+from portico.core.services.rpc.rate_limits import RateExceeded, RateLimiter
 from portico.model.identity import make_principal
 from portico.v1 import rates_pb2
 
@@ -18,7 +18,7 @@ CAROL = make_principal("globex", "carol", frozenset(("use",)))
 def test_a_bucket_empties_and_fills_again(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    limits = Rates(per_tenant=6, per_user=4)
+    limits = RateLimiter(per_tenant=6, per_user=4)
     for _ in range(4):
         limits.count(ADA)
     with pytest.raises(LimitExceeded, match="the user makes more than 4 calls") as caught:
@@ -36,7 +36,7 @@ def test_a_bucket_empties_and_fills_again(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_who_is_refused_takes_nothing_from_the_others_of_its_tenant(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
-    limits = Rates(per_tenant=6, per_user=4)
+    limits = RateLimiter(per_tenant=6, per_user=4)
     for _ in range(4):
         limits.count(ADA)
     for _ in range(100):
@@ -49,8 +49,8 @@ def test_who_is_refused_takes_nothing_from_the_others_of_its_tenant(monkeypatch:
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate_limits, "REMEMBERED", 10)
-    limits = Rates(per_tenant=None, per_user=0.5)
+    monkeypatch.setattr(rate_limits, "MAX_BUCKETS", 10)
+    limits = RateLimiter(per_tenant=None, per_user=0.5)
     for number in range(100):
         limits.count(make_principal("", f"user{number}", frozenset()))
     assert len(limits._buckets) == 10
@@ -73,7 +73,7 @@ def told(data: bytes) -> list[tuple[str, int, int, int, float]]:
 def test_who_calls_is_told_what_is_left_and_when_there_is_more(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    limits = Rates(per_tenant=0.5, per_user=4)
+    limits = RateLimiter(per_tenant=0.5, per_user=4)
     assert told(limits.count(ADA)) == [("tenant", 1, 2, 0, 2.0), ("user", 4, 1, 3, 0.25)]
     now += 0.125
     with pytest.raises(RateExceeded) as caught:
@@ -92,25 +92,25 @@ def test_who_calls_is_told_what_is_left_and_when_there_is_more(monkeypatch: pyte
 
 
 def test_without_limits_there_is_nothing_to_tell() -> None:
-    limits = Rates(None, None)
+    limits = RateLimiter(None, None)
     assert limits.count(ADA) == b""
     assert not limits._buckets
 
 
 def test_a_call_has_what_its_own_caller_is_told() -> None:
     def call() -> tuple[tuple[str, bytes], ...]:
-        assert rate_limits.metadata() == ()
-        rate_limits.tell(b"told")
-        return rate_limits.metadata()
+        assert rate_limits.rate_limit_metadata() == ()
+        rate_limits.set_rate_limit_metadata(b"told")
+        return rate_limits.rate_limit_metadata()
 
     assert copy_context().run(call) == ((rate_limits.METADATA, b"told"),)
-    assert rate_limits.metadata() == ()
+    assert rate_limits.rate_limit_metadata() == ()
 
 
 def test_who_is_forgotten_first_has_not_called_for_longest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate_limits, "REMEMBERED", 2)
+    monkeypatch.setattr(rate_limits, "MAX_BUCKETS", 2)
     monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
-    limits = Rates(per_tenant=None, per_user=2)
+    limits = RateLimiter(per_tenant=None, per_user=2)
     for who in (ADA, BOB, ADA, CAROL):
         limits.count(who)
     with pytest.raises(LimitExceeded):

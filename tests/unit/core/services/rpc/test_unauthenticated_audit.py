@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from portico.core.services.rpc import unauthenticated_audit
-from portico.core.services.rpc.unauthenticated_audit import Strangers
+from portico.core.services.rpc.unauthenticated_audit import UnauthenticatedCallLog
 
 
 def call(address: str, method: str = "GetRun", outcome: str = "UNAUTHENTICATED") -> dict[str, object]:
@@ -23,7 +23,7 @@ class Lines(list[bytes]):
 
 def test_the_first_call_has_its_line_and_the_rest_have_one_together() -> None:
     lines = Lines()
-    counting = Strangers(lines.append)
+    counting = UnauthenticatedCallLog(lines.append)
     for number in range(1000):
         counting.note(call("192.0.2.1", "GetRun" if number % 4 else "GetCaller"))
     counting.note(call("192.0.2.2"))
@@ -53,7 +53,7 @@ def test_the_first_call_has_its_line_and_the_rest_have_one_together() -> None:
 def test_a_minute_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unauthenticated_audit, "SECONDS", 0.01)
     lines = Lines()
-    counting = Strangers(lines.append)
+    counting = UnauthenticatedCallLog(lines.append)
     counting.note(call("192.0.2.1"))
     counting.note(call("192.0.2.1"))
     timer = counting._timer
@@ -64,21 +64,21 @@ def test_a_minute_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_however_many_addresses_there_are_the_lines_are_few() -> None:
     lines = Lines()
-    counting = Strangers(lines.append)
+    counting = UnauthenticatedCallLog(lines.append)
     for number in range(100_000):
         counting.note(call(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"))
     counting.end()
-    assert len(lines) <= unauthenticated_audit.KINDS + 2
+    assert len(lines) <= unauthenticated_audit.MAX_GROUPS + 2
     others = lines.parsed[-1]
     assert (others["address"], others["count"]) == (
         unauthenticated_audit.OTHERS,
-        100_000 - unauthenticated_audit.KINDS - 1,
+        100_000 - unauthenticated_audit.MAX_GROUPS - 1,
     )
 
 
 def test_the_addresses_of_one_ipv6_network_are_one() -> None:
     lines = Lines()
-    counting = Strangers(lines.append)
+    counting = UnauthenticatedCallLog(lines.append)
     for number in range(1000):
         counting.note(call(f"2001:db8::{number:x}"))
     counting.note(call("2001:db8:0:1::1"))

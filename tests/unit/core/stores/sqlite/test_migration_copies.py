@@ -14,7 +14,7 @@ from support.serving import running_core
 
 from portico.client import Client
 from portico.core.errors import StoreUnavailable
-from portico.core.integrity.database_check import Audit
+from portico.core.integrity.database_check import DatabaseCheck
 from portico.core.stores.sqlite import migration_copies
 from portico.core.stores.sqlite.database_file import SqliteFile
 from portico.core.stores.sqlite.migrate import migrate, newest, revision_of, revisions
@@ -60,7 +60,7 @@ def test_a_database_of_an_older_release_is_copied_whole(older: str, tmp_path: Pa
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     assert (revision(copy), revision(file.path)) == (older, newest())
     assert sessions(copy) == sessions(file.path) == ["in the log"]
-    audit = Audit(copy)
+    audit = DatabaseCheck(copy)
     assert not audit.damage()
     audit.close()
     # The copy is a single, complete file.

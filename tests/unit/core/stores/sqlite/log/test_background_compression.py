@@ -15,7 +15,7 @@ from portico.agent import AgentApp, Message
 from portico.core.convert.events import ProtoEncoder
 from portico.core.execution.execution import Execution
 from portico.core.hosts.local.local_host import LocalHost
-from portico.core.integrity.database_check import Audit
+from portico.core.integrity.database_check import DatabaseCheck
 from portico.core.runs.run_engine import RunEngine
 from portico.core.stores.open_stores import open_stores
 from portico.core.stores.ports.stores import Chunk, Commit, NewMessage, NewSession, RunRecord, Stores
@@ -102,7 +102,7 @@ async def test_a_large_run_takes_about_twice_its_text(stores: Stores, tmp_path: 
     assert await stores.sessions.messages("ada", "s1", None, 10, False) == said
     [hit] = await stores.sessions.search("ada", text.split()[0], None, 1)
     assert hit.message == said[1]
-    with closing(Audit(path)) as audit:
+    with closing(DatabaseCheck(path)) as audit:
         assert list(audit.broken_runs()) == []
     # The copy in the forked session is found too.
     assert await stores.sessions.fork("ada", "s1", run_id, "s2", always=True)
