@@ -183,7 +183,7 @@ class _Connection:
                 try:
                     lane.queue.put_nowait(body)
                 except asyncio.QueueFull:
-                    problem = "too many creations wait in this lane; wait for its responses"
+                    problem = "too many creations wait on this stream_id; wait for its responses"
                     raise OpenAiError(problem, status=429, code="rate_limit_exceeded") from None
             case "response.steer":
                 await self._steer(body)
@@ -195,7 +195,7 @@ class _Connection:
         if lane is not None:
             return lane
         if len(self._lanes) >= MAX_LANES:
-            problem = f"the connection already has {MAX_LANES} lanes, the most allowed"
+            problem = f"the connection already has {MAX_LANES} stream_ids, the most allowed"
             raise OpenAiError(problem, status=429, code="rate_limit_exceeded", param="stream_id")
         lane = self._lanes[stream_id] = ResponseQueue(self, self._opener, stream_id, self.id)
         self._tasks.append(asyncio.create_task(lane.work()))
