@@ -331,7 +331,7 @@ async def test_a_store_that_refuses_is_swept_later(
             await asyncio.sleep(0.001)
     await sweeping.stop()
     assert "the disk is full" in caplog.text
-    assert "it is tried again" in caplog.text
+    assert "sweep failed; it is retried" in caplog.text
 
 
 def _ended(run_id: str, at: float) -> RunRecord:

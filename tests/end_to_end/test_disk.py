@@ -22,7 +22,7 @@ from portico.core.stores.open_stores import open_stores
 from portico.v1 import events_pb2
 
 MEGABYTE = 1024 * 1024
-EXPIRING = Path(__file__).parents[1] / "support" / "expiring.py"
+EXPIRING = Path(__file__).parents[1] / "support" / "expiring_data.py"
 DISK = "mount -t tmpfs -o size=80m none {data} && exec {command}"
 
 
@@ -280,5 +280,5 @@ def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     command[-1] += f"{SCRIPTED} --store=sqlite:///{data}/portico.db --listen=unix:{tmp_path}/core.sock"
     refused = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert refused.returncode == 1
-    assert "can't be written: Read-only file system" in refused.stderr
+    assert "can't write to the database's directory: Read-only file system" in refused.stderr
     assert "Traceback" not in refused.stderr

@@ -127,5 +127,5 @@ async def test_a_core_seals_with_the_key_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "wrong").write_text("no key")
     with pytest.raises(ValueError, match="64 hexadecimal digits"):
         await core(tmp_path / "wrong").start()
-    with pytest.raises(ValueError, match="set one"):
+    with pytest.raises(ValueError, match="set the same secret"):
         CoreSettings(store_key=NEW, store_key_file=key)  # type: ignore[arg-type]
