@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from portico.core.errors import MemoryNotFound
-from portico.core.stores.ports.memory_filters import read_filter
+from portico.core.stores.ports.memory_filters import parse_filter
 from portico.core.stores.ports.stores import MemoryRecord, MemoryStore, Stores
 
 ALL: dict[str, dict[str, Any]] = {
@@ -87,7 +87,7 @@ def one(operator: str, value: Any, *path: str) -> dict[str, Any]:
 async def test_a_member_is_compared_by_its_kind(
     memories: MemoryStore, operator: str, value: Any, chosen: set[str]
 ) -> None:
-    asked = read_filter({"all": [one(operator, value)]})
+    asked = parse_filter({"all": [one(operator, value)]})
     hits = await memories.search("ada", "penguin", 100, filter=asked)
     assert {hit.memory.memory_id for hit in hits} == chosen
     rows = await memories.list("ada", None, None, 100, filter=asked)
@@ -116,7 +116,7 @@ async def test_a_member_is_compared_by_its_kind(
 async def test_conditions_are_put_together(
     memories: MemoryStore, asked: dict[str, Any], chosen: set[str]
 ) -> None:
-    rows = await memories.list("ada", None, None, 100, filter=read_filter(asked))
+    rows = await memories.list("ada", None, None, 100, filter=parse_filter(asked))
     assert {row.memory_id for row in rows} == chosen
 
 
@@ -140,7 +140,7 @@ async def test_a_prefix_is_the_same_text(stores: Stores, begin: str, other: str)
             for name, value in values.items()
         ]
     )
-    asked = read_filter({"all": [one("prefix", begin)]})
+    asked = parse_filter({"all": [one("prefix", begin)]})
     rows = await stores.memories.list("ada", None, None, 10, filter=asked)
     assert {row.memory_id for row in rows} == {"same", "more"}
 
@@ -155,7 +155,7 @@ async def test_a_text_that_is_longer_than_any_filter_is_not_equal_to_its_beginni
     )
 
     async def chosen(operator: str) -> set[str]:
-        asked = read_filter({"all": [one(operator, long)]})
+        asked = parse_filter({"all": [one(operator, long)]})
         return {row.memory_id for row in await stores.memories.list("ada", None, None, 10, filter=asked)}
 
     assert await chosen("eq") == {"m0"}
@@ -172,7 +172,7 @@ async def test_names_of_members_are_no_syntax(stores: Stores) -> None:
         ]
     )
     for n, name in enumerate(names):
-        asked = read_filter({"all": [one("exists", True, name)]})
+        asked = parse_filter({"all": [one("exists", True, name)]})
         rows = await stores.memories.list("ada", None, None, 20, filter=asked)
         assert [row.memory_id for row in rows] == [f"m{n}"]
 
@@ -185,7 +185,7 @@ async def test_a_filter_finds_a_few_among_many(stores: Stores) -> None:
             for n in range(many)
         ]
     )
-    asked = read_filter({"all": [one("eq", 7, "n")]})
+    asked = parse_filter({"all": [one("eq", 7, "n")]})
     fitting = [f"m{n:04}" for n in range(7, many, 100)][::-1]
 
     async def listed(limit: int, before: tuple[float, str] | None = None) -> list[str]:
@@ -213,7 +213,7 @@ async def test_a_delete_by_a_filter_takes_what_is_added_meanwhile_or_leaves_it(s
                 await stores.memories.update("ada", f"m{n}", {"metadata": '{"n": 2}'})
             await stores.memories.add([MemoryRecord(f"x{n}", "ada", "", "x", float(n), '{"n": 1}')])
 
-    asked = read_filter({"all": [one("eq", 1, "n")]})
+    asked = parse_filter({"all": [one("eq", 1, "n")]})
     deleted, _ = await asyncio.gather(stores.memories.delete("ada", None, None, filter=asked), change())
     left = await stores.memories.list("ada", None, None, 1000)
     assert deleted + len(left) == 910

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from portico.core.errors import MemoryNotFound
-from portico.core.stores.ports.memory_filters import read_filter
+from portico.core.stores.ports.memory_filters import parse_filter
 from portico.core.stores.ports.stores import MemoryRecord, MemoryStore, Stores
 
 
@@ -57,7 +57,7 @@ async def test_a_memory_with_a_key_replaces_the_one_that_has_it(memories: Memory
     assert await found(memories, "walrus") == ["m1"]
     assert await found(memories, "penguin") == []
     for asked, chosen in (({"a": "3"}, 1), ({"a": "1"}, 0), ({"b": "2"}, 0)):
-        rows = await memories.list("ada", None, None, 10, filter=read_filter(None, asked))
+        rows = await memories.list("ada", None, None, 10, filter=parse_filter(None, asked))
         assert len(rows) == chosen
 
 
@@ -123,8 +123,8 @@ async def test_fields_of_a_memory_are_replaced(memories: MemoryStore) -> None:
     assert (changed.metadata, changed.session_id) == ('{"b": 2}', "s2")
     assert [hit.memory for hit in await memories.search("ada", "walrus", 10, "s2")] == [changed]
     assert await memories.search("ada", "walrus", 10, "s1") == []
-    assert await memories.list("ada", None, None, 10, filter=read_filter(None, {"a": "1"})) == []
-    assert await memories.list("ada", None, None, 10, filter=read_filter(None, {"b": "2"})) == [changed]
+    assert await memories.list("ada", None, None, 10, filter=parse_filter(None, {"a": "1"})) == []
+    assert await memories.list("ada", None, None, 10, filter=parse_filter(None, {"b": "2"})) == [changed]
 
 
 async def test_nobody_changes_what_is_anothers_or_not_there(memories: MemoryStore) -> None:

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from portico.core.stores.ports.memory_filters import read_filter
+from portico.core.stores.ports.memory_filters import parse_filter
 from portico.core.stores.ports.stores import MemoryRecord, MemoryStore, Stores
 
 
@@ -36,7 +36,7 @@ async def found(
     limit: int = 10,
     **metadata: str,
 ) -> set[str]:
-    hits = await memories.search(user_id, query, limit, session_id, read_filter(None, metadata))
+    hits = await memories.search(user_id, query, limit, session_id, parse_filter(None, metadata))
     return {hit.memory.memory_id for hit in hits}
 
 
@@ -126,11 +126,11 @@ async def test_a_search_may_be_within_one_session(memories: MemoryStore) -> None
 async def test_a_list_may_be_of_those_with_some_metadata(memories: MemoryStore) -> None:
     await memories.add([memory("a", metadata='{"place": "x"}'), memory("b", metadata='{"place": "y"}')])
     await memories.add([memory("c", created_at=2.5, metadata='{"place": "x", "key": 1}'), memory("d")])
-    rows = await memories.list("ada", None, None, 10, filter=read_filter(None, {"place": "x"}))
+    rows = await memories.list("ada", None, None, 10, filter=parse_filter(None, {"place": "x"}))
     assert [row.memory_id for row in rows] == ["c", "a"]
-    rows = await memories.list("ada", None, None, 10, filter=read_filter(None, {"place": "x", "key": "1"}))
+    rows = await memories.list("ada", None, None, 10, filter=parse_filter(None, {"place": "x", "key": "1"}))
     assert [row.memory_id for row in rows] == ["c"]
-    assert await memories.list("bob", None, None, 10, filter=read_filter(None, {"place": "x"})) == []
+    assert await memories.list("bob", None, None, 10, filter=parse_filter(None, {"place": "x"})) == []
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ async def test_all_members_of_a_filter_must_match_before_the_limit_counts(memori
     )
     assert await found(memories, "penguin", limit=1, a="1", b="3") == {"m2"}
     assert await found(memories, "penguin", a="1") == {"m1", "m2"}
-    hits = await memories.search("ada", "penguin", 10, None, read_filter(None, {"$.c": "x"}))
+    hits = await memories.search("ada", "penguin", 10, None, parse_filter(None, {"$.c": "x"}))
     assert [hit.memory.memory_id for hit in hits] == ["m1"]
 
 

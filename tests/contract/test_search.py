@@ -148,7 +148,7 @@ async def test_an_answer_is_found_by_the_words_of_its_question(stores: Stores) -
     )
     hits = await stores.sessions.search("ada", "moving city", None, 10)
     assert [hit.message.message_id for hit in hits] == ["m0", "m2"]
-    assert hits[1].score == pytest.approx(ranking.BEFORE * hits[0].score)
+    assert hits[1].score == pytest.approx(ranking.PRECEDING_MATCH_WEIGHT * hits[0].score)
     await stores.sessions.remove("ada", "s1", "m0")
     assert await stores.sessions.search("ada", "moving city", None, 10) == []
 

@@ -11,7 +11,7 @@ import pytest
 from portico.core.errors import LimitExceeded, StoreUnavailable
 from portico.core.stores import storage_quota
 from portico.core.stores.open_stores import open_stores
-from portico.core.stores.ports.stored_sizes import SizeStore, Whose
+from portico.core.stores.ports.stored_sizes import SizeScope, SizeStore
 from portico.core.stores.ports.stores import (
     Chunk,
     Commit,
@@ -21,8 +21,8 @@ from portico.core.stores.ports.stores import (
     RunRecord,
     Stores,
 )
-from portico.core.stores.quota_stores import limited
-from portico.core.stores.storage_quota import Room
+from portico.core.stores.quota_stores import with_quota
+from portico.core.stores.storage_quota import StorageQuota
 
 ADA, BOB = "tenant:acme:ada", "tenant:acme:bob"
 OTHERS = ("carol", "tenant:acme2:ada", "tenant", "tenant;")
@@ -65,21 +65,21 @@ async def test_everything_counts_for_its_user_and_its_tenant(stores: Stores) -> 
     sizes = [await fill(stores, owner) for owner in (ADA, BOB, *OTHERS)]
     count = stores.sizes.stored_bytes
     for owner in (ADA, BOB, *OTHERS):
-        assert await count(Whose(owner)) == sizes[0]
-    assert await count(Whose("acme", tenant=True)) == 2 * sizes[0]
-    assert await count(Whose("acme2", tenant=True)) == sizes[0]
-    assert await count(Whose("", tenant=True)) == 3 * sizes[0]
-    assert await count(Whose("nobody")) == await count(Whose("none", tenant=True)) == 0
+        assert await count(SizeScope(owner)) == sizes[0]
+    assert await count(SizeScope("acme", tenant=True)) == 2 * sizes[0]
+    assert await count(SizeScope("acme2", tenant=True)) == sizes[0]
+    assert await count(SizeScope("", tenant=True)) == 3 * sizes[0]
+    assert await count(SizeScope("nobody")) == await count(SizeScope("none", tenant=True)) == 0
 
 
 async def test_what_is_deleted_counts_no_more(stores: Stores) -> None:
     size = await fill(stores, ADA)
     await fill(stores, BOB)
     await stores.states.save(ADA, "s", 1, '""', None)
-    assert await stores.sizes.stored_bytes(Whose(ADA)) == size - 30
+    assert await stores.sizes.stored_bytes(SizeScope(ADA)) == size - 30
     await empty(stores, ADA)
-    assert await stores.sizes.stored_bytes(Whose(ADA)) == 0
-    assert await stores.sizes.stored_bytes(Whose("acme", tenant=True)) == size
+    assert await stores.sizes.stored_bytes(SizeScope(ADA)) == 0
+    assert await stores.sizes.stored_bytes(SizeScope("acme", tenant=True)) == size
 
 
 async def test_a_restart_finds_the_same(tmp_path: Path) -> None:
@@ -87,9 +87,9 @@ async def test_a_restart_finds_the_same(tmp_path: Path) -> None:
     size = await fill(stores, ADA)
     await stores.close()
     stores = await open_stores(f"sqlite:///{tmp_path}/portico.db")
-    assert await stores.sizes.stored_bytes(Whose(ADA)) == size
+    assert await stores.sizes.stored_bytes(SizeScope(ADA)) == size
     with pytest.raises(LimitExceeded):
-        await limited(stores, per_tenant=None, per_user=size).states.save(ADA, "t", None, "{}", None)
+        await with_quota(stores, per_tenant=None, per_user=size).states.save(ADA, "t", None, "{}", None)
     await stores.close()
 
 
@@ -97,7 +97,7 @@ async def test_a_restart_finds_the_same(tmp_path: Path) -> None:
 async def test_who_is_full_is_told_and_has_room_once_something_is_deleted(stores: Stores, whose: str) -> None:
     size = await fill(stores, ADA)
     limit = size + 100
-    full = limited(
+    full = with_quota(
         stores,
         per_tenant=limit if whose == "tenant" else None,
         per_user=limit if whose == "user" else None,
@@ -136,7 +136,7 @@ async def test_who_is_full_is_told_and_has_room_once_something_is_deleted(stores
 
 async def test_what_a_log_and_a_fork_add_is_counted(stores: Stores) -> None:
     size = await fill(stores, ADA)
-    full = limited(stores, per_tenant=None, per_user=size + 1000)
+    full = with_quota(stores, per_tenant=None, per_user=size + 1000)
     assert full.room is not None
     await full.states.save(ADA, "t", None, '"' + "x" * 498 + '"', None)
     more = replace(run(ADA, "more", "in_progress"), request=b"r" * 400)
@@ -159,7 +159,7 @@ class Watched:
         self.asked: list[str] = []
         self.slow: dict[str, asyncio.Event] = {}
 
-    async def stored_bytes(self, whose: Whose) -> int:
+    async def stored_bytes(self, whose: SizeScope) -> int:
         self.asked.append(whose.name)
         stored = await self._sizes.stored_bytes(whose)
         if (until := self.slow.get(whose.name)) is not None:
@@ -173,9 +173,9 @@ class Watched:
 
 async def watched(
     stores: Stores, *, per_user: int | None = None, per_tenant: int | None = None, learned: bool = True
-) -> tuple[Watched, Room]:
+) -> tuple[Watched, StorageQuota]:
     sizes = Watched(stores.sizes)
-    found = Room(sizes, per_tenant=per_tenant, per_user=per_user)
+    found = StorageQuota(sizes, per_tenant=per_tenant, per_user=per_user)
     if learned:
         await found.learn()
     return sizes, found
@@ -226,8 +226,8 @@ async def test_until_it_is_known_who_has_something_all_are_measured(stores: Stor
 
 
 async def test_who_was_forgotten_is_measured_again(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage_quota, "REMEMBERED", 2)
-    full = limited(stores, per_tenant=None, per_user=150)
+    monkeypatch.setattr(storage_quota, "MAX_CACHED_OWNERS", 2)
+    full = with_quota(stores, per_tenant=None, per_user=150)
     assert full.room is not None
     await full.room.learn()
     text = '"' + "x" * 98 + '"'
@@ -259,7 +259,7 @@ async def test_an_old_count_is_measured_while_others_go_on(
     size = await fill(stores, "bob")
     sizes, found = await watched(stores, per_user=size + 1000)
     await found.take("bob", 10)
-    monkeypatch.setattr(storage_quota, "OLD_SECONDS", 0.0)
+    monkeypatch.setattr(storage_quota, "MAX_COUNT_AGE_SECONDS", 0.0)
     sizes.slow["bob"] = asyncio.Event()
     assert found.knows("bob", 10)
     await found.take("bob", 500)
@@ -294,7 +294,7 @@ async def test_a_store_that_can_not_tell_refuses(stores: Stores) -> None:
     await fill(stores, "bob")
     sizes, found = await watched(stores, per_user=10_000)
 
-    async def fail(whose: Whose) -> int:
+    async def fail(whose: SizeScope) -> int:
         raise StoreUnavailable("no")
 
     sizes.stored_bytes = fail  # type: ignore[method-assign]

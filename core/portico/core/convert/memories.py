@@ -10,7 +10,7 @@ from portico.core.convert.requests import check_id
 from portico.core.convert.timestamps import seconds, timestamp
 from portico.core.errors import InvalidArgument
 from portico.core.stores.memory_checks import check_expiry, check_members, check_text, new_memory
-from portico.core.stores.ports.memory_filters import MetadataFilter, Operator, read_filter
+from portico.core.stores.ports.memory_filters import MetadataFilter, Operator, parse_filter
 from portico.core.stores.ports.stores import MemoryChanges, MemoryRecord
 from portico.model.identity import user_of
 from portico.v1 import memory_pb2 as pb
@@ -89,7 +89,7 @@ def filter_from_proto(
         "all": [_condition(condition) for condition in request.filter.all],
         "any": [[_condition(condition) for condition in group.conditions] for group in request.filter.any],
     }
-    return read_filter(asked, as_text)
+    return parse_filter(asked, as_text)
 
 
 def _condition(condition: pb.MetadataCondition) -> dict[str, Any]:

@@ -29,12 +29,12 @@ from portico.core.stores.argument_checks import (
     check_limit,
     check_query,
     check_round,
+    check_top_k,
     check_unicode,
-    object_text,
+    encode_object,
 )
-from portico.core.stores.argument_checks import top_k as check_top_k
 from portico.core.stores.memory_checks import check_expiry, check_key, check_members, check_text, new_memory
-from portico.core.stores.ports.memory_filters import MetadataFilter, read_filter
+from portico.core.stores.ports.memory_filters import MetadataFilter, parse_filter
 from portico.core.stores.ports.stores import (
     MemoryChanges,
     MemoryRecord,
@@ -61,7 +61,7 @@ class ContextState:
     async def save(
         self, state: Mapping[str, Any], *, round_id: int | None = None, etag: str | None = None
     ) -> SavedState:
-        text = object_text(state, "state", STATE_CHARACTERS)
+        text = encode_object(state, "state", STATE_CHARACTERS)
         check_round(round_id)
         if self._part:
             # A part is stored in the run's session, which exists once the run's first event is durable.
@@ -316,14 +316,14 @@ def enum_values(kind: type[Role | MessageType], given: Collection[str], field: s
 
 
 def _metadata(metadata: Mapping[str, Any] | None) -> str:
-    return object_text(metadata, "metadata") if metadata else ""
+    return encode_object(metadata, "metadata") if metadata else ""
 
 
 def _filter(filter: Mapping[str, Any] | None, metadata: Mapping[str, str] | None) -> MetadataFilter:
     """Read a filter. Raises InvalidArgument, also for values that JSON does not have."""
-    object_text(filter or {}, "filter")
-    object_text(metadata or {}, "metadata")
-    return read_filter(filter, metadata)
+    encode_object(filter or {}, "filter")
+    encode_object(metadata or {}, "metadata")
+    return parse_filter(filter, metadata)
 
 
 def to_remembered(record: MemoryRecord, score: float) -> Remembered:

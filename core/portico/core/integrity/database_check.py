@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 
 from portico.core.convert.enums import STATUS_TO_PROTO
 from portico.core.stores.ports.stores import UNFINISHED_STATUSES
-from portico.core.stores.sql.compression import unpacked
+from portico.core.stores.sql.compression import decompress
 from portico.core.stores.sqlite.log.unflushed_chunks import decode
 from portico.core.stores.sqlite.migrate import newest, revision_of, revisions
 from portico.v1 import query_pb2
@@ -95,7 +95,7 @@ class DatabaseCheck:
         ((data,),) = self._connection.execute(
             "SELECT data FROM run_events WHERE run_id = ? AND first = ?", (run_id, first)
         ).fetchall()
-        return unpacked(data)
+        return decompress(data)
 
     def _problem(self, run_id: str, last: int) -> str:
         expected = 0
@@ -107,7 +107,7 @@ class DatabaseCheck:
             if first != expected:
                 return f"event {expected} is {'missing' if first > expected else 'stored twice'}"
             try:
-                frame = unpacked(data, partial(self._row, run_id))
+                frame = decompress(data, partial(self._row, run_id))
                 events = query_pb2.QueryResponse.FromString(frame).events
             except (DecodeError, ValueError, struct.error, zlib.error):
                 return f"events {first} to {end} can't be read"

@@ -15,8 +15,8 @@ from portico.core.errors import StoreUnavailable
 from portico.core.integrity.database_check import MAX_REPORTED_PROBLEMS, DatabaseCheck
 from portico.core.settings.core_settings import CoreSettings
 from portico.core.stores.open_stores import check_url
-from portico.core.stores.sqlite.log.wal_check import WalUnknown, lost_commits
-from portico.core.stores.sqlite.log.wal_identity import check_log
+from portico.core.stores.sqlite.log.wal_check import WalUnknown, find_lost_commits
+from portico.core.stores.sqlite.log.wal_identity import check_wal_belongs
 from portico.process.settings import Misconfigured, read
 from portico.telemetry.log.terminal_text import escape_control_characters
 
@@ -92,7 +92,7 @@ def _database(path: Path) -> Iterator[Finding]:
     # This check comes first: opening the database rewrites the write-ahead log's index, and with it the
     # evidence of lost commits.
     try:
-        loss = lost_commits(path)
+        loss = find_lost_commits(path)
     except (WalUnknown, OSError) as why:
         yield Finding("note", f"can't check whether commits are missing at the end of {path}-wal: {why}")
     else:
@@ -120,7 +120,7 @@ def _foreign_log(path: Path) -> str:
     may change both between two reads."""
     for last in (False, True):
         try:
-            check_log(path)
+            check_wal_belongs(path)
         except StoreUnavailable as error:
             if last:
                 return str(error)

@@ -15,7 +15,7 @@ from portico.core.log.live_run import LiveRun
 from portico.core.log.loop_timer import LoopTimer
 from portico.core.log.run_metrics import RunMetrics
 from portico.core.stores.ports.stores import Chunk, Commit, NewMessage, NewSession, RunLog, RunRecord
-from portico.core.stores.storage_quota import Room
+from portico.core.stores.storage_quota import StorageQuota
 from portico.telemetry.log.retry_log import RetryLog
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class GroupCommitter:
         runs: RunLog,
         encoder: EventEncoder,
         metrics: RunMetrics | None = None,
-        room: Room | None = None,
+        room: StorageQuota | None = None,
         patience_seconds: float = STORE_WAIT_SECONDS,
     ) -> None:
         self._metrics = metrics

@@ -44,7 +44,7 @@ from portico.core.runs.scheduler import FairScheduler, RunLimits
 from portico.core.runs.session_queue import SessionQueue
 from portico.core.sandboxes.core_sandboxes import CoreSandboxes
 from portico.core.stores.ports.stores import Stores
-from portico.core.stores.storage_quota import Room
+from portico.core.stores.storage_quota import StorageQuota
 from portico.model.ids import new_id
 
 log = logging.getLogger(__name__)
@@ -264,7 +264,7 @@ class RunEngine:
                 return (parent.run, last) if parent.run.published < last else None
         return None
 
-    def _room_for(self, start: RunRequest) -> Room | None:
+    def _room_for(self, start: RunRequest) -> StorageQuota | None:
         """The storage quota of a root run. A run admitted within the quota may exceed it, and so may its
         child runs.
         """

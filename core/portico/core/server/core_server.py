@@ -47,10 +47,10 @@ from portico.core.services.session import SessionService
 from portico.core.services.state import StateService
 from portico.core.services.store_health_watch import StoreHealthWatch
 from portico.core.settings.core_settings import CoreSettings
-from portico.core.stores.encrypted_push_configs import sealed
-from portico.core.stores.encryption import Keyring
+from portico.core.stores.encrypted_push_configs import with_encryption
+from portico.core.stores.encryption import EncryptionKeys
 from portico.core.stores.open_stores import open_stores
-from portico.core.stores.quota_stores import limited
+from portico.core.stores.quota_stores import with_quota
 from portico.process.listen_address import ABSTRACT_UNIX_PREFIX, UNIX_PREFIXES, address_error
 from portico.sandbox.manager.quotas import Quota
 from portico.sandbox.spec import Limits as SandboxLimits
@@ -127,13 +127,13 @@ class CoreServer:
     async def _start(self) -> None:
         settings = self._settings
         keys = _keyring(settings)
-        self._stores = limited(
+        self._stores = with_quota(
             await open_stores(settings.store, migration_copy=settings.migration_copy),
             per_tenant=settings.tenant_stored_bytes,
             per_user=settings.user_stored_bytes,
         )
         try:
-            self._stores = replace(self._stores, pushes=await sealed(self._stores.pushes, keys))
+            self._stores = replace(self._stores, pushes=await with_encryption(self._stores.pushes, keys))
             self._keys = ApiKeyRegistry(self._stores.keys, _secret_value(settings.admin_key))
             await self._keys.load()
             self._authentication = self._checking()
@@ -355,12 +355,12 @@ def _worker_log_options(settings: CoreSettings) -> list[str]:
     return [*options, "--log-content"] if settings.log_content else options
 
 
-def _keyring(settings: CoreSettings) -> Keyring | None:
+def _keyring(settings: CoreSettings) -> EncryptionKeys | None:
     """The keys that encrypt stored secrets. Raises ValueError for a malformed key."""
     if settings.store_key is None:
         return None
     try:
-        return Keyring(settings.store_key.get_secret_value())
+        return EncryptionKeys(settings.store_key.get_secret_value())
     except ValueError as error:
         raise ValueError(f"the store's key {error}") from None
 

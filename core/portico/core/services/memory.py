@@ -14,8 +14,8 @@ from portico.core.convert.requests import check_id
 from portico.core.errors import InvalidArgument
 from portico.core.services.rpc.current_principal import resolve_owner
 from portico.core.services.rpc.page_tokens import decode_token, encode_token, page_size
-from portico.core.stores.argument_checks import check_query, top_k
-from portico.core.stores.memory_checks import check_key, in_order
+from portico.core.stores.argument_checks import check_query, check_top_k
+from portico.core.stores.memory_checks import check_key, ordered_by_creation
 from portico.core.stores.ports.stores import MemoryStore
 from portico.v1 import memory_pb2 as pb
 
@@ -43,7 +43,7 @@ class MemoryService:
         keys = [record.key for record in records if record.key]
         if len(set(keys)) < len(keys):
             raise InvalidArgument("memories", "must not contain two with the same key")
-        stored = await self._memories.add(in_order(records))
+        stored = await self._memories.add(ordered_by_creation(records))
         return pb.AddMemoriesResponse(memories=[memory_to_proto(record) for record in stored])
 
     async def GetMemory(self, request: pb.GetMemoryRequest, context: ServicerContext) -> pb.GetMemoryResponse:
@@ -73,7 +73,7 @@ class MemoryService:
         hits = await self._memories.search(
             owner,
             check_query(request.query),
-            top_k(request.top_k),
+            check_top_k(request.top_k),
             session_id=session_id,
             filter=filter_from_proto(request),
         )

@@ -23,7 +23,7 @@ from portico.core.log.session_messages import searchable_text
 from portico.core.sandboxes.core_sandboxes import CoreSandboxes
 from portico.core.services.rpc.current_principal import resolve_owner, session_owner
 from portico.core.services.rpc.page_tokens import decode_token, encode_token, page_size
-from portico.core.stores.argument_checks import check_count, check_query, top_k
+from portico.core.stores.argument_checks import check_count, check_query, check_top_k
 from portico.core.stores.ports.stores import NewMessage, SessionRecord, SessionStore, StoredMessage
 from portico.core.stores.search.highlights import highlights
 from portico.model.identity import user_of
@@ -138,7 +138,7 @@ class SessionService:
             owner,
             check_query(request.query),
             session_id,
-            top_k(request.top_k),
+            check_top_k(request.top_k),
             roles=_words(request.roles, ROLE_FROM_PROTO, "roles"),
             types=_words(request.types, TYPE_FROM_PROTO, "types"),
         )

@@ -37,7 +37,7 @@ def check_unicode(text: str, field: str) -> str:
     return text
 
 
-def top_k(asked: int) -> int:
+def check_top_k(asked: int) -> int:
     """The number of hits for a requested number; 0 means the default. Raises InvalidArgument if it is
     negative.
     """
@@ -68,7 +68,7 @@ def check_round(round_id: int | None) -> int | None:
     return round_id
 
 
-def object_text(value: Mapping[str, Any], field: str, characters: int = JSON_CHARACTERS) -> str:
+def encode_object(value: Mapping[str, Any], field: str, characters: int = JSON_CHARACTERS) -> str:
     """Encode a JSON object. Raises InvalidArgument for values that JSON does not have, such as NaN."""
     try:
         text = orjson.dumps(value).decode()

@@ -15,7 +15,7 @@ ROW_BYTES = STEP_BYTES // STEP_ROWS  # counted per row, in addition to its own s
 _Key = TypeVar("_Key")
 
 
-def one_step(rows: Iterable[tuple[_Key, int]], room: int | None = None) -> list[_Key]:
+def next_batch(rows: Iterable[tuple[_Key, int]], room: int | None = None) -> list[_Key]:
     """Return the keys that one transaction may delete, at least one if there is any.
 
     Args:
@@ -32,7 +32,7 @@ def one_step(rows: Iterable[tuple[_Key, int]], room: int | None = None) -> list[
     return keys
 
 
-async def in_steps(items: Iterable[_Key]) -> AsyncIterator[_Key]:
+async def batches(items: Iterable[_Key]) -> AsyncIterator[_Key]:
     """Yield the items, and let other tasks of the event loop run after every STEP_ROWS of them."""
     for number, item in enumerate(items, 1):
         yield item

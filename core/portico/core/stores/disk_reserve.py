@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 # Enough for the pages of the write-ahead log that make the database grow, and for those that a delete adds.
 BYTES = 8 * 1024 * 1024
-SHARE = 4  # on a small disk the reserve is at most one part in SHARE of the disk
+MAX_DISK_FRACTION = 4  # on a small disk the reserve is at most one part in SHARE of the disk
 
 _spends: ContextVar[bool] = ContextVar("portico reserve", default=False)
 
@@ -30,7 +30,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-class Reserve:
+class DiskReserve:
     """The reserve's file. The methods block."""
 
     def __init__(self, database: Path) -> None:
@@ -42,7 +42,7 @@ class Reserve:
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 disk = os.fstatvfs(file)
-                size = min(disk.f_blocks * disk.f_frsize // SHARE, BYTES)
+                size = min(disk.f_blocks * disk.f_frsize // MAX_DISK_FRACTION, BYTES)
                 while size >= disk.f_frsize:
                     with suppress(OSError):
                         os.posix_fallocate(file, 0, size)
@@ -68,10 +68,10 @@ class Log(Protocol):
     async def probe(self) -> None: ...
 
 
-class SpentReserve:
+class ReserveRelease:
     """Makes the reserve's space available to one transaction, whose writer holds the turn."""
 
-    def __init__(self, reserve: Reserve, log: Log) -> None:
+    def __init__(self, reserve: DiskReserve, log: Log) -> None:
         self._reserve = reserve
         self._log = log
 
@@ -91,7 +91,7 @@ class SpentReserve:
         await asyncio.to_thread(self._reserve.take)
 
 
-def spends_reserve() -> bool:
+def is_deleting() -> bool:
     """Return whether the next transaction of this task may use the reserve's space."""
     return _spends.get()
 
@@ -105,7 +105,7 @@ def _spending() -> Iterator[None]:
         _spends.reset(token)
 
 
-def makes_room(
+def uses_disk_reserve(
     method: Callable[Concatenate[_S, _P], Coroutine[Any, Any, _T]],
 ) -> Callable[Concatenate[_S, _P], Coroutine[Any, Any, _T]]:
     """Decorate a method that deletes in one transaction: on a full disk it is retried with the reserve."""

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 from portico.core.errors import StoreUnavailable
-from portico.core.stores.encryption import Keyring, UnknownKey, is_sealed
+from portico.core.stores.encryption import EncryptionKeys, UnknownKey, is_encrypted
 from portico.core.stores.ports.push_configs import PushRecord, PushStore
 
 # A URL is often a secret too: everyone who knows the URL of a webhook can post to it.
@@ -12,10 +12,10 @@ _SECRETS = ("url", "token", "auth_credentials")
 _BATCH = 100
 
 
-class SealedPushes:
+class EncryptedPushStore:
     """PushStore that encrypts the secrets and stores the records in another. Call `ready` before use."""
 
-    def __init__(self, store: PushStore, keys: Keyring) -> None:
+    def __init__(self, store: PushStore, keys: EncryptionKeys) -> None:
         self._store = store
         self._keys = keys
         self.delete = store.delete
@@ -53,17 +53,17 @@ class SealedPushes:
             raise _unknown() from None
 
 
-async def sealed(store: PushStore, keys: Keyring | None) -> PushStore:
+async def with_encryption(store: PushStore, keys: EncryptionKeys | None) -> PushStore:
     """Return the store with its secrets encrypted or, without keys, the store itself.
 
     Raises StoreUnavailable if it has secrets that these keys can't decrypt.
     """
     if keys is not None:
-        pushes = SealedPushes(store, keys)
+        pushes = EncryptedPushStore(store, keys)
         await pushes.ready()
         return pushes
     async for record in _every(store):
-        if any(is_sealed(getattr(record, name)) for name in _SECRETS):
+        if any(is_encrypted(getattr(record, name)) for name in _SECRETS):
             raise _unknown()
     return store
 

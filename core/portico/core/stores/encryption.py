@@ -19,7 +19,7 @@ class UnknownKey(Exception):
     """The text is sealed with a key that is not configured, or was changed or moved."""
 
 
-class Keyring:
+class EncryptionKeys:
     """Seals (encrypts) with the first key, and opens (decrypts) with any."""
 
     def __init__(self, text: str) -> None:
@@ -46,7 +46,7 @@ class Keyring:
         """Decrypt a text of this place. A text that is not sealed is returned as it is. Raises UnknownKey."""
         from cryptography.exceptions import InvalidTag
 
-        if not is_sealed(text):
+        if not is_encrypted(text):
             return text
         name, _, rest = text.removeprefix(_MARK).partition(":")
         try:
@@ -62,5 +62,5 @@ class Keyring:
         return not text or text.startswith(f"{_MARK}{self._first}:")
 
 
-def is_sealed(text: str) -> bool:
+def is_encrypted(text: str) -> bool:
     return text.startswith(_MARK)

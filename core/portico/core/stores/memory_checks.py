@@ -6,14 +6,14 @@ from dataclasses import replace
 
 from portico.core.errors import InvalidArgument
 from portico.core.stores.argument_checks import check_unicode
-from portico.core.stores.ports.json_fields import members
+from portico.core.stores.ports.json_fields import flatten_fields
 from portico.core.stores.ports.stores import MemoryRecord
 from portico.model.ids import new_id
 
 TEXT_BYTES = 64 * 1024
 KEY_CHARACTERS = 1024
-MEMBERS = 1000
-AHEAD_SECONDS = 300.0  # tolerance for a caller's clock that is ahead
+MAX_METADATA_FIELDS = 1000
+MAX_CLOCK_SKEW_SECONDS = 300.0  # tolerance for a caller's clock that is ahead
 _FIRST_MOMENT, _LAST_MOMENT = -62_135_596_800.0, 253_402_300_800.0  # range of google.protobuf.Timestamp
 
 
@@ -48,8 +48,8 @@ def new_memory(
     check_members(metadata, f"{field}metadata")
     check_key(key, f"{field}key")
     if created_at is not None:
-        check_moment(created_at, f"{field}created_time")
-        if created_at > now + AHEAD_SECONDS:
+        check_time(created_at, f"{field}created_time")
+        if created_at > now + MAX_CLOCK_SKEW_SECONDS:
             raise InvalidArgument(f"{field}created_time", "must not be in the future")
     check_expiry(expires_at, f"{field}expire_time")
     return MemoryRecord(
@@ -65,7 +65,7 @@ def new_memory(
     )
 
 
-def in_order(memories: Sequence[MemoryRecord]) -> Sequence[MemoryRecord]:
+def ordered_by_creation(memories: Sequence[MemoryRecord]) -> Sequence[MemoryRecord]:
     """Give new memories ids that sort in the given order, by which lists order memories of the same time."""
     ids = sorted(memory.memory_id for memory in memories)
     return [replace(memory, memory_id=id) for memory, id in zip(memories, ids, strict=True)]
@@ -81,8 +81,8 @@ def check_text(text: str, field: str = "text") -> None:
 
 def check_members(metadata: str, field: str = "metadata") -> None:
     """Raise InvalidArgument if the JSON object has too many members."""
-    if len(members(metadata)) > MEMBERS:
-        raise InvalidArgument(field, f"more than {MEMBERS} members")
+    if len(flatten_fields(metadata)) > MAX_METADATA_FIELDS:
+        raise InvalidArgument(field, f"more than {MAX_METADATA_FIELDS} members")
 
 
 def check_key(key: str, field: str = "key") -> None:
@@ -96,12 +96,12 @@ def check_key(key: str, field: str = "key") -> None:
 def check_expiry(moment: float | None, field: str = "expire_time") -> None:
     """Raise InvalidArgument if the time is past."""
     if moment is not None:
-        check_moment(moment, field)
+        check_time(moment, field)
         if moment <= time.time():
             raise InvalidArgument(field, "must be in the future")
 
 
-def check_moment(moment: float, field: str) -> None:
+def check_time(moment: float, field: str) -> None:
     """Raise InvalidArgument if the value is not a date in seconds since the epoch."""
     if isinstance(moment, bool) or not isinstance(moment, int | float):
         raise InvalidArgument(field, "must be seconds since the epoch")

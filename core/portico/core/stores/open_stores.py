@@ -8,7 +8,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from portico.core.errors import StoreUnavailable
-from portico.core.stores.disk_reserve import Reserve, SpentReserve
+from portico.core.stores.disk_reserve import DiskReserve, ReserveRelease
 from portico.core.stores.memory.api_keys import MemoryKeyStore
 from portico.core.stores.memory.memories import MemoryMemoryStore
 from portico.core.stores.memory.push_configs import MemoryPushStore
@@ -26,14 +26,14 @@ from portico.core.stores.sql.push_configs import SqlPushStore
 from portico.core.stores.sql.run_results import SqlResultStore
 from portico.core.stores.sql.sessions import SqlSessionStore
 from portico.core.stores.sql.states import SqlStateStore
-from portico.core.stores.sql.write_lock import WriteTurn
+from portico.core.stores.sql.write_lock import WriteLock
 from portico.core.stores.sqlite import file_metrics
 from portico.core.stores.sqlite.database_file import SqliteFile
 from portico.core.stores.sqlite.database_lock import DatabaseLock
 from portico.core.stores.sqlite.erasure import SqliteErasure
 from portico.core.stores.sqlite.log.run_log import SqliteRunLog
-from portico.core.stores.sqlite.log.wal_check import WalUnknown, lost_commits
-from portico.core.stores.sqlite.log.wal_identity import check_log
+from portico.core.stores.sqlite.log.wal_check import WalUnknown, find_lost_commits
+from portico.core.stores.sqlite.log.wal_identity import check_wal_belongs
 from portico.core.stores.sqlite.migrate import migrate
 from portico.core.stores.sqlite.stored_sizes import SqliteSizeStore
 from portico.core.stores.sqlite.text_search import SqliteMemoryIndex, SqliteMessageIndex
@@ -116,11 +116,11 @@ def _file(url: URL) -> SqliteFile:
 async def _sqlite(file: SqliteFile, migration_copy: bool) -> Stores:
     lock = DatabaseLock(file.path)
     health = StoreHealth()
-    reserve = Reserve(file.path)
-    turn = WriteTurn(health)
+    reserve = DiskReserve(file.path)
+    turn = WriteLock(health)
     runs = await asyncio.to_thread(_open_log, file, turn, lock, reserve, migration_copy)
-    file_metrics.watch(file.path)
-    turn.room = room = SpentReserve(reserve, runs)
+    file_metrics.register_size_metrics(file.path)
+    turn.room = room = ReserveRelease(reserve, runs)
     health.probe = room.probe
     database = Database(sqlite_engine(file), turn, runs.owner, runs.wrote)
     erasure = SqliteErasure(database, runs)
@@ -151,7 +151,7 @@ async def _sqlite(file: SqliteFile, migration_copy: bool) -> Stores:
 
 
 def _open_log(
-    file: SqliteFile, turn: asyncio.Lock, lock: DatabaseLock, reserve: Reserve, migration_copy: bool
+    file: SqliteFile, turn: asyncio.Lock, lock: DatabaseLock, reserve: DiskReserve, migration_copy: bool
 ) -> SqliteRunLog:
     try:
         file.make()
@@ -159,7 +159,7 @@ def _open_log(
     except OSError as error:
         raise StoreUnavailable(f"can't write to the database's directory: {error.strerror}") from error
     try:
-        check_log(file.path)
+        check_wal_belongs(file.path)
         _check_log_end(file.path)
         # A start needs some disk space too, for the files that SQLite keeps beside the database.
         reserve.give_back()
@@ -176,7 +176,7 @@ def _open_log(
 def _check_log_end(database: Path) -> None:
     """Raise StoreUnavailable when commits are lost. Opening the database would overwrite their remains."""
     try:
-        loss = lost_commits(database)
+        loss = find_lost_commits(database)
     except WalUnknown as why:
         log.warning("can't check the end of the write-ahead log for lost commits: %s", why)
         return

@@ -15,10 +15,10 @@ from portico.core.stores.ports.stores import (
     StoredMessage,
     Stores,
 )
-from portico.core.stores.storage_quota import Room
+from portico.core.stores.storage_quota import StorageQuota
 
 
-def limited(stores: Stores, *, per_tenant: int | None, per_user: int | None) -> Stores:
+def with_quota(stores: Stores, *, per_tenant: int | None, per_user: int | None) -> Stores:
     """Return the stores with quotas on stored bytes. The engine checks the quotas for runs.
 
     Args:
@@ -28,20 +28,20 @@ def limited(stores: Stores, *, per_tenant: int | None, per_user: int | None) -> 
     """
     if per_tenant is None and per_user is None:
         return stores
-    room = Room(stores.sizes, per_tenant=per_tenant, per_user=per_user)
+    room = StorageQuota(stores.sizes, per_tenant=per_tenant, per_user=per_user)
     return replace(
         stores,
-        states=LimitedStates(stores.states, room),
-        sessions=LimitedSessions(stores.sessions, room),
-        memories=LimitedMemories(stores.memories, room),
+        states=QuotaStateStore(stores.states, room),
+        sessions=QuotaSessionStore(stores.sessions, room),
+        memories=QuotaMemoryStore(stores.memories, room),
         room=room,
     )
 
 
-class LimitedStates:
+class QuotaStateStore:
     """StateStore whose `save` raises LimitExceeded when the quota is used up."""
 
-    def __init__(self, store: StateStore, room: Room) -> None:
+    def __init__(self, store: StateStore, room: StorageQuota) -> None:
         self._store = store
         self._room = room
         self.get = store.get
@@ -62,10 +62,10 @@ class LimitedStates:
         return await self._store.save(user_id, session_id, round_id, state, etag, part)
 
 
-class LimitedSessions:
+class QuotaSessionStore:
     """SessionStore whose `create`, `update` and `append` raise LimitExceeded when the quota is used up."""
 
-    def __init__(self, store: SessionStore, room: Room) -> None:
+    def __init__(self, store: SessionStore, room: StorageQuota) -> None:
         self._store = store
         self._room = room
         self.get = store.get
@@ -110,10 +110,10 @@ class LimitedSessions:
         return copied
 
 
-class LimitedMemories:
+class QuotaMemoryStore:
     """MemoryStore whose `add` and `update` raise LimitExceeded when the quota is used up."""
 
-    def __init__(self, store: MemoryStore, room: Room) -> None:
+    def __init__(self, store: MemoryStore, room: StorageQuota) -> None:
         self._store = store
         self._room = room
         self.get = store.get

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from portico.core.errors import LimitExceeded, StoreUnavailable
-from portico.core.stores.ports.stored_sizes import SizeStore, Whose
+from portico.core.stores.ports.stored_sizes import SizeScope, SizeStore
 from portico.model.identity import AGENT_PREFIX, tenant_of, user_of
 
 log = logging.getLogger(__name__)
 
-REMEMBERED = 10_000  # users and tenants whose count is in memory
-OLD_SECONDS = 300.0  # an older count is measured again
+MAX_CACHED_OWNERS = 10_000  # users and tenants whose count is in memory
+MAX_COUNT_AGE_SECONDS = 300.0  # an older count is measured again
 _COST_FACTOR = 20
 _BYTES = 1 << 22  # size of the bit set of `_Marks`
 
@@ -44,7 +44,7 @@ class _Measurement:
     doubted: bool = False  # bytes of unknown number were written since it began
 
 
-class _Marks:
+class _SeenOwners:
     """The users and tenants that may have stored data, as a bit set indexed by hash.
 
     A cleared bit means no stored data; a set bit may be shared by several.
@@ -54,26 +54,26 @@ class _Marks:
         self._bits = bytearray(_BYTES)
         self.complete = False
 
-    def add(self, whose: Whose) -> None:
+    def add(self, whose: SizeScope) -> None:
         place = hash(whose)
         self._bits[(place >> 3) & (_BYTES - 1)] |= 1 << (place & 7)
 
-    def __contains__(self, whose: Whose) -> bool:
+    def __contains__(self, whose: SizeScope) -> bool:
         place = hash(whose)
         return not self.complete or bool(self._bits[(place >> 3) & (_BYTES - 1)] & 1 << (place & 7))
 
 
-class Room:
+class StorageQuota:
     """The quotas of one core. Every write must be checked and added here, on the event loop."""
 
     def __init__(self, sizes: SizeStore, *, per_tenant: int | None, per_user: int | None) -> None:
         self._sizes = sizes
         self._per_tenant = per_tenant
         self._per_user = per_user
-        self._counts: OrderedDict[Whose, _Count] = OrderedDict()
-        self._measuring: dict[Whose, _Measurement] = {}
-        self._stored = _Marks()
-        self._limits = lru_cache(REMEMBERED)(self._limits_of)
+        self._counts: OrderedDict[SizeScope, _Count] = OrderedDict()
+        self._measuring: dict[SizeScope, _Measurement] = {}
+        self._stored = _SeenOwners()
+        self._limits = lru_cache(MAX_CACHED_OWNERS)(self._limits_of)
 
     async def learn(self) -> None:
         """Find the owners with stored data. Until then each owner is measured before the first write."""
@@ -142,42 +142,42 @@ class Room:
         self.check(owner, size)
         self.add(owner, size)
 
-    def _limits_of(self, owner: str) -> Sequence[tuple[Whose, int]]:
+    def _limits_of(self, owner: str) -> Sequence[tuple[SizeScope, int]]:
         limits = []
         # Memories that an agent stores for all users count for the tenant only.
         if self._per_user is not None and not user_of(owner).startswith(AGENT_PREFIX):
-            limits.append((Whose(owner), self._per_user))
+            limits.append((SizeScope(owner), self._per_user))
         if self._per_tenant is not None:
-            limits.append((Whose(tenant_of(owner), tenant=True), self._per_tenant))
+            limits.append((SizeScope(tenant_of(owner), tenant=True), self._per_tenant))
         return limits
 
-    def _is_sure(self, whose: Whose, limit: int, size: int) -> bool:
+    def _is_sure(self, whose: SizeScope, limit: int, size: int) -> bool:
         count = self._counts.get(whose)
         if count is None:
             return whose not in self._stored
         age = time.monotonic() - count.measured_at
         if count.size + size > limit:
             return age < count.cost * _COST_FACTOR
-        if age >= OLD_SECONDS:
+        if age >= MAX_COUNT_AGE_SECONDS:
             # An old count can only be too high, by what was deleted since, so callers need not wait for this.
             self._measurement(whose)
         return age != float("inf")
 
-    def _count(self, whose: Whose, count: _Count) -> None:
+    def _count(self, whose: SizeScope, count: _Count) -> None:
         self._stored.add(whose)
         self._counts[whose] = count
-        while len(self._counts) > REMEMBERED:
+        while len(self._counts) > MAX_CACHED_OWNERS:
             self._counts.popitem(last=False)
 
-    def _measurement(self, whose: Whose) -> _Measurement:
+    def _measurement(self, whose: SizeScope) -> _Measurement:
         """Return the measurement in progress, shared by all callers, or start one."""
         if (found := self._measuring.get(whose)) is None:
             task = asyncio.create_task(self._measure(whose), name="measure what is stored")
-            task.add_done_callback(_seen)
+            task.add_done_callback(_retrieve_exception)
             found = self._measuring[whose] = _Measurement(task)
         return found
 
-    async def _measure(self, whose: Whose) -> None:
+    async def _measure(self, whose: SizeScope) -> None:
         began = time.monotonic()
         try:
             measured = await self._sizes.stored_bytes(whose)
@@ -189,7 +189,7 @@ class Room:
         self._count(whose, _Count(measured + measurement.added, at, now - began))
 
 
-def _seen(task: "asyncio.Task[None]") -> None:
+def _retrieve_exception(task: "asyncio.Task[None]") -> None:
     """Retrieve a measurement's exception, in case no caller waits for it any more."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.debug("can't measure the stored bytes: %s", error)

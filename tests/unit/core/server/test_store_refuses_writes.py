@@ -101,7 +101,7 @@ async def test_health_follows_writes_that_are_not_of_runs(client: Client, tmp_pa
 async def test_who_waits_too_long_for_a_turn_is_told(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(write_lock, "WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(write_lock, "MAX_WAIT_SECONDS", 0.1)
     with locked(tmp_path / "portico.db"):
         async with asyncio.timeout(PATIENCE):
             told = await asyncio.gather(

@@ -11,8 +11,8 @@ from support.a2a_gateways import scripted_agents
 from portico.core.errors import StoreUnavailable
 from portico.core.server.core_server import CoreServer
 from portico.core.settings.core_settings import CoreSettings
-from portico.core.stores.encrypted_push_configs import sealed
-from portico.core.stores.encryption import Keyring, UnknownKey, is_sealed
+from portico.core.stores.encrypted_push_configs import with_encryption
+from portico.core.stores.encryption import EncryptionKeys, UnknownKey, is_encrypted
 from portico.core.stores.open_stores import open_stores
 from portico.core.stores.ports.push_configs import PushRecord, PushStore
 from portico.core.stores.ports.stores import Stores
@@ -23,16 +23,16 @@ CONFIG = PushRecord("r1", "c1", SECRETS[0], SECRETS[1], "Bearer", SECRETS[2], -1
 
 
 def test_a_sealed_text_is_opened_by_its_key_in_its_place_only() -> None:
-    keys = Keyring(OLD)
+    keys = EncryptionKeys(OLD)
     text = keys.seal("sécret", "here")
-    assert is_sealed(text)
+    assert is_encrypted(text)
     assert "sécret" not in text
     assert text != keys.seal("sécret", "here")
     assert keys.open(text, "here") == "sécret"
     tampered = text[:-6] + ("A" if text[-6] != "A" else "B") + text[-5:]
     for ring, sealed_text, place in (
         (keys, text, "there"),
-        (Keyring(NEW), text, "here"),
+        (EncryptionKeys(NEW), text, "here"),
         (keys, tampered, "here"),
         (keys, text[:20], "here"),
         (keys, "\x01no", "here"),
@@ -42,7 +42,7 @@ def test_a_sealed_text_is_opened_by_its_key_in_its_place_only() -> None:
 
 
 def test_of_several_keys_the_first_seals_and_all_open() -> None:
-    old, both = Keyring(OLD), Keyring(f"{NEW}\n{OLD}\n")
+    old, both = EncryptionKeys(OLD), EncryptionKeys(f"{NEW}\n{OLD}\n")
     assert both.open(old.seal("x", "here"), "here") == "x"
     assert not both.is_current(old.seal("x", "here"))
     assert both.is_current(both.seal("x", "here"))
@@ -52,7 +52,7 @@ def test_of_several_keys_the_first_seals_and_all_open() -> None:
 @pytest.mark.parametrize("text", ["", " ", "x", "0f" * 31, OLD + "0", f"{OLD} x"])
 def test_what_is_no_key_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(ValueError, match="openssl rand -hex 32") as refused:
-        Keyring(text)
+        EncryptionKeys(text)
     assert OLD not in str(refused.value)
 
 
@@ -64,14 +64,14 @@ def stored(path: Path) -> list[tuple[str, ...]]:
 
 async def test_secrets_in_clear_or_of_an_older_key_are_sealed_at_the_start(tmp_path: Path) -> None:
     stores = await open_stores(f"sqlite:///{tmp_path}/portico.db")
-    clear = await sealed(stores.pushes, None)
+    clear = await with_encryption(stores.pushes, None)
     await clear.set(CONFIG)
     for number in range(250):
         await clear.set(replace(CONFIG, config_id=f"more{number}"))
     before = stored(tmp_path / "portico.db")
     assert set(before) == {SECRETS}
-    for keys in (Keyring(OLD), Keyring(f"{NEW}, {OLD}"), Keyring(NEW)):
-        pushes = await sealed(stores.pushes, keys)
+    for keys in (EncryptionKeys(OLD), EncryptionKeys(f"{NEW}, {OLD}"), EncryptionKeys(NEW)):
+        pushes = await with_encryption(stores.pushes, keys)
         after = stored(tmp_path / "portico.db")
         assert all(keys.is_current(text) for row in after for text in row)
         assert all(secret not in "".join(row) for row in after for secret in SECRETS)
@@ -94,13 +94,15 @@ async def everything_works(pushes: PushStore) -> None:
     assert await pushes.delete("r2", "c1")
 
 
-@pytest.mark.parametrize("keys", [None, Keyring(NEW)])
-async def test_what_no_key_opens_stops_the_start_and_is_kept(tmp_path: Path, keys: Keyring | None) -> None:
+@pytest.mark.parametrize("keys", [None, EncryptionKeys(NEW)])
+async def test_what_no_key_opens_stops_the_start_and_is_kept(
+    tmp_path: Path, keys: EncryptionKeys | None
+) -> None:
     stores = await open_stores(f"sqlite:///{tmp_path}/portico.db")
-    await (await sealed(stores.pushes, Keyring(OLD))).set(CONFIG)
+    await (await with_encryption(stores.pushes, EncryptionKeys(OLD))).set(CONFIG)
     before = stored(tmp_path / "portico.db")
     with pytest.raises(StoreUnavailable, match="PORTICO_CORE_STORE_KEY"):
-        await sealed(stores.pushes, keys)
+        await with_encryption(stores.pushes, keys)
     assert stored(tmp_path / "portico.db") == before
     await stores.close()
 
@@ -121,7 +123,7 @@ async def test_a_core_seals_with_the_key_of_a_file(tmp_path: Path) -> None:
     server = core(key)
     await server.start()
     await server.stop()
-    assert all(map(is_sealed, stored(tmp_path / "portico.db")[0]))
+    assert all(map(is_encrypted, stored(tmp_path / "portico.db")[0]))
     with pytest.raises(StoreUnavailable, match="not configured"):
         await core(None).start()
     (tmp_path / "wrong").write_text("no key")

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from heapq import nlargest
 
 from portico.core.errors import MemoryNotFound
-from portico.core.stores.deletion_steps import in_steps
-from portico.core.stores.ports.json_fields import Member, Path, members
-from portico.core.stores.ports.memory_filters import EVERY, MetadataFilter
+from portico.core.stores.deletion_steps import batches
+from portico.core.stores.ports.json_fields import JsonField, Path, flatten_fields
+from portico.core.stores.ports.memory_filters import MATCH_ALL, MetadataFilter
 from portico.core.stores.ports.stores import MemoryChanges, MemoryHit, MemoryRecord
 from portico.core.stores.search.ranking import scores
 from portico.core.stores.search.word_index import WordIndex
@@ -17,7 +17,7 @@ from portico.core.stores.search.word_index import WordIndex
 @dataclass(slots=True)
 class _User:
     memories: dict[str, MemoryRecord] = field(default_factory=dict)  # by id
-    members: dict[str, Mapping[Path, Member]] = field(default_factory=dict)
+    members: dict[str, Mapping[Path, JsonField]] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
     ids: dict[int, str] = field(default_factory=dict)  # by number
     keys: dict[str, str] = field(default_factory=dict)  # ids by key
@@ -27,7 +27,7 @@ class _User:
         memory = self.memories.get(memory_id)
         return None if memory is None or _has_expired(memory, time.time()) else memory
 
-    def put(self, memory: MemoryRecord, found: Mapping[Path, Member], number: int) -> None:
+    def put(self, memory: MemoryRecord, found: Mapping[Path, JsonField], number: int) -> None:
         """Add a new memory, or replace the one with the same id."""
         number = self.numbers.setdefault(memory.memory_id, number)
         if memory.memory_id in self.memories:
@@ -64,12 +64,12 @@ class MemoryMemoryStore:
         )
 
     async def add(self, memories: Sequence[MemoryRecord]) -> Sequence[MemoryRecord]:
-        read = [(memory, members(memory.metadata)) for memory in memories]
+        read = [(memory, flatten_fields(memory.metadata)) for memory in memories]
         for memory, found in read:
             self._put(memory, found)
         return [self._by_key(memory) if memory.key else memory for memory in memories]
 
-    def _put(self, memory: MemoryRecord, found: Mapping[Path, Member]) -> None:
+    def _put(self, memory: MemoryRecord, found: Mapping[Path, JsonField]) -> None:
         user = self._users.setdefault(memory.user_id, _User())
         before = user.keys.get(memory.key)
         if before is not None and user.alive(before) is None:
@@ -100,7 +100,7 @@ class MemoryMemoryStore:
 
     async def update(self, user_id: str, memory_id: str, changes: MemoryChanges) -> MemoryRecord:
         memory = replace(await self.get(user_id, memory_id), **changes)
-        self._users[user_id].put(memory, members(memory.metadata), 0)
+        self._users[user_id].put(memory, flatten_fields(memory.metadata), 0)
         return memory
 
     async def search(
@@ -109,7 +109,7 @@ class MemoryMemoryStore:
         query: str,
         limit: int,
         session_id: str | None = None,
-        filter: MetadataFilter = EVERY,
+        filter: MetadataFilter = MATCH_ALL,
     ) -> Sequence[MemoryHit]:
         user = self._users.get(user_id, _User())
         fits = _fits(user, session_id, filter)
@@ -126,7 +126,7 @@ class MemoryMemoryStore:
         before: tuple[float, str] | None,
         limit: int,
         *,
-        filter: MetadataFilter = EVERY,
+        filter: MetadataFilter = MATCH_ALL,
     ) -> Sequence[MemoryRecord]:
         user = self._users.get(user_id, _User())
         fits = _fits(user, session_id, filter)
@@ -144,7 +144,7 @@ class MemoryMemoryStore:
         memory_id: str | None,
         *,
         key: str | None = None,
-        filter: MetadataFilter = EVERY,
+        filter: MetadataFilter = MATCH_ALL,
     ) -> int:
         user = self._users.get(user_id, _User())
         doomed = [
@@ -156,7 +156,7 @@ class MemoryMemoryStore:
             and filter.chooses(user.members[memory.memory_id])
         ]
         number = 0
-        async for name in in_steps(doomed):
+        async for name in batches(doomed):
             if name in user.memories:
                 self._remove(user_id, name)
                 number += 1

@@ -9,9 +9,9 @@ from heapq import nlargest, nsmallest
 from itertools import islice
 
 from portico.core.errors import MessageNotFound, SessionExists, SessionNotFound
-from portico.core.stores.deletion_steps import in_steps
+from portico.core.stores.deletion_steps import batches
 from portico.core.stores.ports.stores import MessageHit, NewMessage, NewSession, SessionRecord, StoredMessage
-from portico.core.stores.search.ranking import scores, with_following
+from portico.core.stores.search.ranking import add_following_scores, scores
 from portico.core.stores.search.word_index import WordIndex
 
 _BATCH = 100  # texts indexed before other tasks of the event loop run
@@ -101,7 +101,7 @@ class MemorySessionStore:
             raise SessionNotFound(session_id)
         user = self._users[user_id]
         while session.messages:
-            async for message_id in in_steps(list(session.messages)):
+            async for message_id in batches(list(session.messages)):
                 message = session.messages.pop(message_id, None)
                 if message is not None:
                     _forget(user, message)
@@ -225,7 +225,7 @@ class MemorySessionStore:
             places = (position, following.get(position, position))
             return any(is_chosen(user.by_position[place]) for place in places)
 
-        ranked = with_following(await scores(user.index.among(fits), query), following)
+        ranked = add_following_scores(await scores(user.index.among(fits), query), following)
         # Some may have been deleted during the ranking.
         hits = [
             MessageHit(message, score)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from uuid import uuid4
 
 from portico.core.errors import EtagMismatch, SessionNotFound, StateNotFound
-from portico.core.stores.deletion_steps import in_steps
+from portico.core.stores.deletion_steps import batches
 from portico.core.stores.ports.stores import StateRecord
 
 _Rounds = dict[int, StateRecord]
@@ -76,7 +76,7 @@ class MemoryStateStore:
             if round_id in (None, number)
         ]
         count = 0
-        async for place, number in in_steps(doomed):
+        async for place, number in batches(doomed):
             if number in self._states.get(user_id, {}).get(place, {}):
                 self._remove(user_id, place, number)
                 count += 1

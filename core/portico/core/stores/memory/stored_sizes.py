@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
-from portico.core.stores.ports.stored_sizes import Whose
+from portico.core.stores.ports.stored_sizes import SizeScope
 
 
 class Sized(Protocol):
@@ -18,7 +18,7 @@ class MemorySizeStore:
     def __init__(self, stores: Sequence[Sized]) -> None:
         self._stores = stores
 
-    async def stored_bytes(self, whose: Whose) -> int:
+    async def stored_bytes(self, whose: SizeScope) -> int:
         return sum(store.stored_bytes(whose.has) for store in self._stores)
 
     async def owners(self) -> AsyncIterator[Sequence[str]]:

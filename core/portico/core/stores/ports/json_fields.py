@@ -13,7 +13,7 @@ VALUE_CHARACTERS = 1024  # the longest text that a filter compares with
 Path: TypeAlias = tuple[str, ...]
 
 
-class Kind(StrEnum):
+class JsonKind(StrEnum):
     """The JSON type of a value."""
 
     TEXT = "text"
@@ -25,10 +25,10 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class JsonField:
     """The value of a member."""
 
-    kind: Kind
+    kind: JsonKind
     # The value as written in JSON, also for numbers, true and false. It is cut to one character more than a
     # filter's longest text, which keeps a longer text unequal to it, and in the same order.
     text: str | None = None
@@ -39,7 +39,7 @@ class _Number(str):
     """A number as written in JSON."""
 
 
-def members(metadata: str) -> Mapping[Path, Member]:
+def flatten_fields(metadata: str) -> Mapping[Path, JsonField]:
     """Return the members that a filter can use, by path. Raises ValueError for invalid JSON."""
     if not metadata:
         return {}
@@ -47,12 +47,12 @@ def members(metadata: str) -> Mapping[Path, Member]:
     return dict(_within(value, ()))
 
 
-def path_name(path: Path) -> str:
+def encode_path(path: Path) -> str:
     """Encode a path as one text."""
     return json.dumps(path, ensure_ascii=False, separators=(",", ":"))
 
 
-def _within(value: dict[str, Any], path: Path) -> Iterator[tuple[Path, Member]]:
+def _within(value: dict[str, Any], path: Path) -> Iterator[tuple[Path, JsonField]]:
     for name, member in value.items():
         if len(name) > NAME_CHARACTERS:
             continue
@@ -62,16 +62,16 @@ def _within(value: dict[str, Any], path: Path) -> Iterator[tuple[Path, Member]]:
             yield from _within(member, place)
 
 
-def _member(value: Any) -> Member:
+def _member(value: Any) -> JsonField:
     if isinstance(value, _Number):
-        return Member(Kind.NUMBER, _cut(value), float(value))
+        return JsonField(JsonKind.NUMBER, _cut(value), float(value))
     if isinstance(value, str):
-        return Member(Kind.TEXT, _cut(value))
+        return JsonField(JsonKind.TEXT, _cut(value))
     if isinstance(value, bool):
-        return Member(Kind.BOOLEAN, "true" if value else "false")
+        return JsonField(JsonKind.BOOLEAN, "true" if value else "false")
     if value is None:
-        return Member(Kind.NULL)
-    return Member(Kind.OBJECT if isinstance(value, dict) else Kind.ARRAY)
+        return JsonField(JsonKind.NULL)
+    return JsonField(JsonKind.OBJECT if isinstance(value, dict) else JsonKind.ARRAY)
 
 
 def _cut(text: str) -> str:

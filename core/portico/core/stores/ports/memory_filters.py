@@ -17,8 +17,8 @@ from portico.core.stores.ports.json_fields import (
     NAME_CHARACTERS,
     PATH_NAMES,
     VALUE_CHARACTERS,
-    Kind,
-    Member,
+    JsonField,
+    JsonKind,
     Path,
 )
 
@@ -43,7 +43,7 @@ class Operator(StrEnum):
     PREFIX = "prefix"
 
 
-AS_TEXT = "as_text"  # compares the member as written in JSON with a text, for any kind
+EQUALS_AS_TEXT = "as_text"  # compares the member as written in JSON with a text, for any kind
 ORDERS: Mapping[str, Callable[[Any, Any], Any]] = {
     Operator.LT: lt,
     Operator.LE: le,
@@ -61,14 +61,14 @@ class Condition:
     values: tuple[Scalar, ...]
     negated: bool = False
 
-    def holds(self, members: Mapping[Path, Member]) -> bool:
+    def holds(self, members: Mapping[Path, JsonField]) -> bool:
         member = members.get(self.path)
         return (member is not None and self._fits(member)) != self.negated
 
-    def _fits(self, member: Member) -> bool:
+    def _fits(self, member: JsonField) -> bool:
         if self.operator == Operator.EXISTS:
             return True
-        if self.operator == AS_TEXT:
+        if self.operator == EQUALS_AS_TEXT:
             return member.text == self.values[0]
         if self.operator == Operator.IN:
             return any(_equal(member, value) for value in self.values)
@@ -77,7 +77,7 @@ class Condition:
             return False
         if self.operator == Operator.PREFIX:
             return str(member.text).startswith(str(value))
-        own = member.number if member.kind is Kind.NUMBER else member.text
+        own = member.number if member.kind is JsonKind.NUMBER else member.text
         return bool(ORDERS[self.operator](own, value))
 
 
@@ -87,27 +87,27 @@ class MetadataFilter:
 
     groups: tuple[tuple[Condition, ...], ...] = ()
 
-    def chooses(self, members: Mapping[Path, Member]) -> bool:
+    def chooses(self, members: Mapping[Path, JsonField]) -> bool:
         return all(any(condition.holds(members) for condition in group) for group in self.groups)
 
 
-EVERY = MetadataFilter()
+MATCH_ALL = MetadataFilter()
 
 
-def kind_of(value: Scalar) -> Kind:
+def kind_of(value: Scalar) -> JsonKind:
     if value is None:
-        return Kind.NULL
+        return JsonKind.NULL
     if isinstance(value, bool):
-        return Kind.BOOLEAN
-    return Kind.TEXT if isinstance(value, str) else Kind.NUMBER
+        return JsonKind.BOOLEAN
+    return JsonKind.TEXT if isinstance(value, str) else JsonKind.NUMBER
 
 
-def written(value: Scalar) -> str:
+def canonical_text(value: Scalar) -> str:
     """Return a boolean as written in JSON."""
     return "true" if value else "false"
 
 
-def read_filter(
+def parse_filter(
     asked: Mapping[str, Any] | None, as_text: Mapping[str, str] | None = None, field: str = "filter"
 ) -> MetadataFilter:
     """Read a filter.
@@ -121,7 +121,7 @@ def read_filter(
         InvalidArgument: The filter is invalid.
     """
     groups: list[tuple[Condition, ...]] = [
-        (Condition((_name(name, "metadata"),), AS_TEXT, (_text(value, "metadata"),)),)
+        (Condition((_name(name, "metadata"),), EQUALS_AS_TEXT, (_text(value, "metadata"),)),)
         for name, value in (as_text or {}).items()
     ]
     groups += _groups(asked or {}, field)
@@ -177,7 +177,7 @@ def _compared(path: Path, operator: Operator, value: Any, field: str) -> Conditi
         case Operator.PREFIX:
             return Condition(path, operator, (_text(value, field),))
     scalar = _scalar(value, field)
-    if kind_of(scalar) not in (Kind.TEXT, Kind.NUMBER):
+    if kind_of(scalar) not in (JsonKind.TEXT, JsonKind.NUMBER):
         raise InvalidArgument(field, "must be a text or a number")
     return Condition(path, operator, (scalar,))
 
@@ -225,15 +225,15 @@ def _only(asked: Mapping[str, Any], names: Iterable[str], field: str) -> None:
             raise InvalidArgument(field, f"unknown member {name!r}; expected {', '.join(names)}")
 
 
-def _equal(member: Member, value: Scalar) -> bool:
+def _equal(member: JsonField, value: Scalar) -> bool:
     kind = kind_of(value)
     if member.kind is not kind:
         return False
     match kind:
-        case Kind.TEXT:
+        case JsonKind.TEXT:
             return member.text == value
-        case Kind.NUMBER:
+        case JsonKind.NUMBER:
             return member.number == value
-        case Kind.BOOLEAN:
-            return member.text == written(value)
+        case JsonKind.BOOLEAN:
+            return member.text == canonical_text(value)
     return True

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 from portico.model.identity import TENANT_PREFIX, tenant_of
 
 
-class Whose(NamedTuple):
+class SizeScope(NamedTuple):
     """A user, by the owner's name in the stores, or all users of a tenant."""
 
     name: str
@@ -29,7 +29,7 @@ class Whose(NamedTuple):
 class SizeStore(Protocol):
     """Measures the content of all stores of one URL."""
 
-    async def stored_bytes(self, whose: Whose) -> int:
+    async def stored_bytes(self, whose: SizeScope) -> int:
         """Return the bytes that a user or tenant has stored.
 
         Counts requests, event logs, answers and stored results of runs, messages (once, although events

@@ -14,17 +14,17 @@ from typing import NamedTuple, Protocol, TypedDict
 
 from portico.core.errors import StoreUnavailable
 from portico.core.stores.ports.api_keys import KeyStore
-from portico.core.stores.ports.memory_filters import EVERY, MetadataFilter
+from portico.core.stores.ports.memory_filters import MATCH_ALL, MetadataFilter
 from portico.core.stores.ports.push_configs import PushStore
 from portico.core.stores.ports.run_results import ResultStore
 from portico.core.stores.ports.store_health import StoreHealth
 from portico.core.stores.ports.stored_sizes import SizeStore
-from portico.core.stores.storage_quota import Room
+from portico.core.stores.storage_quota import StorageQuota
 
 # Prefix of idempotency keys that clients generate for retries within seconds. The engine keeps them in
 # memory and does not look them up in the store.
 AUTO_PREFIX = "auto:"
-LOOK_SECONDS = 1.0  # interval at which an idle core checks that it still owns its stores
+OWNERSHIP_CHECK_SECONDS = 1.0  # interval at which an idle core checks that it still owns its stores
 UNFINISHED_STATUSES = ("created", "queued", "in_progress", "input_required")
 
 
@@ -460,7 +460,7 @@ class MemoryStore(Protocol):
         query: str,
         limit: int,
         session_id: str | None = None,
-        filter: MetadataFilter = EVERY,
+        filter: MetadataFilter = MATCH_ALL,
     ) -> Sequence[MemoryHit]:
         """Find memories by their words, best match first. The query is plain words, without operators."""
         ...
@@ -472,7 +472,7 @@ class MemoryStore(Protocol):
         before: tuple[float, str] | None,
         limit: int,
         *,
-        filter: MetadataFilter = EVERY,
+        filter: MetadataFilter = MATCH_ALL,
     ) -> Sequence[MemoryRecord]:
         """List memories by (created_at, memory_id), newest first, strictly before `before`."""
         ...
@@ -484,7 +484,7 @@ class MemoryStore(Protocol):
         memory_id: str | None,
         *,
         key: str | None = None,
-        filter: MetadataFilter = EVERY,
+        filter: MetadataFilter = MATCH_ALL,
     ) -> int:
         """Delete the memories that match all conditions, including expired ones; return how many."""
         ...
@@ -510,7 +510,7 @@ class Stores:
     results: ResultStore
     keys: KeyStore
     sizes: SizeStore
-    room: Room | None = None  # enforces the storage limits, if any are set
+    room: StorageQuota | None = None  # enforces the storage limits, if any are set
     release: Callable[[], Awaitable[None]] | None = None  # closes what the stores share, before the log
     scrub: Callable[[], Awaitable[None]] | None = None  # erases the remains of deleted data
     health: StoreHealth = field(default_factory=StoreHealth)
@@ -526,7 +526,7 @@ class Stores:
         """Return when another core owns the stores; checked every LOOK_SECONDS."""
         while not self.lost.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.lost.wait(), LOOK_SECONDS)
+                await asyncio.wait_for(self.lost.wait(), OWNERSHIP_CHECK_SECONDS)
             if self.owned is not None:
                 with suppress(StoreUnavailable):  # FencedOut, a subclass, sets `lost`
                     await self.owned()

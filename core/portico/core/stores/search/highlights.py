@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from portico.core.stores.search.tokenizer import UNSPACED_OR_NOT, UNSPACED_RUN, query_words, text_words
+from portico.core.stores.search.tokenizer import UNSPACED_OR_NOT, UNSPACED_RUN, tokenize, tokenize_query
 
-LOOKED_AT = 20_000  # characters from the beginning of a text that are searched
-MOST = 3  # the most pieces of a text
-LENGTH = 200  # approximate characters of a piece
+MAX_SCANNED_CHARACTERS = 20_000  # characters from the beginning of a text that are searched
+MAX_HIGHLIGHTS = 3  # the most pieces of a text
+HIGHLIGHT_CHARACTERS = 200  # approximate characters of a piece
 _BEFORE = 60  # characters of a piece before its first match
 _NEAR = 20  # how many characters a piece's start and end may move, to keep words whole
 
@@ -29,14 +29,14 @@ class Highlight(NamedTuple):
 
 def highlights(text: str, query: str) -> list[Highlight]:
     """Return the first pieces of the text that contain words of the query."""
-    text = text[:LOOKED_AT]
-    wanted = frozenset(query_words(query))
+    text = text[:MAX_SCANNED_CHARACTERS]
+    wanted = frozenset(tokenize_query(query))
     found: list[Highlight] = []
     spans = _spans(text, wanted)
     span = next(spans, None)
-    while span is not None and len(found) < MOST:
+    while span is not None and len(found) < MAX_HIGHLIGHTS:
         start = _edge(text, max(0, span[0] - _BEFORE), span[0])
-        end = max(_edge(text, min(start + LENGTH, len(text)), len(text)), span[1])
+        end = max(_edge(text, min(start + HIGHLIGHT_CHARACTERS, len(text)), len(text)), span[1])
         ranges: list[Span] = []
         while span is not None and span[1] <= end:
             ranges.append((span[0] - start, span[1] - start))
@@ -49,7 +49,7 @@ def highlights(text: str, query: str) -> list[Highlight]:
 
 def _spans(text: str, wanted: frozenset[str]) -> Iterator[Span]:
     for chunk in _CHUNK.finditer(text):
-        if not wanted.isdisjoint(text_words(chunk[0])):
+        if not wanted.isdisjoint(tokenize(chunk[0])):
             yield from _merged(_within(chunk[0], chunk.start(), wanted))
 
 
@@ -67,7 +67,7 @@ def _within(chunk: str, place: int, wanted: frozenset[str]) -> Iterator[Span]:
 
 
 def _found_by(word: str) -> Sequence[str]:
-    words = text_words(word)
+    words = tokenize(word)
     return words[-1:] if UNSPACED_RUN.match(word) else words  # the pair, without its single characters
 
 

@@ -10,34 +10,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from portico.core.stores.search.tokenizer import count_words, query_words
+from portico.core.stores.search.tokenizer import count_tokens, tokenize_query
 
 MAX_SCORED = 2000  # the most texts to rank in one search
 
 # The weights of BM25 for repeated words (K1) and for a text's length (B), and the share of its score that a
 # message adds to the next message of its session (BEFORE). Chosen by the results of benchmarks/recall.py.
 K1 = 0.9
-B = 0.35
-BEFORE = 0.5
+BM25_B = 0.35
+PRECEDING_MATCH_WEIGHT = 0.5
 
 _MAX_COUNT = 255
 
 
 @dataclass(frozen=True, slots=True)
-class TextWords:
+class IndexedText:
     """The words of a text as stored: each word once, separated by spaces, the most frequent first."""
 
     words: str
     counts: bytes  # a byte per word that occurs more than once, in the same order
 
     @classmethod
-    def of(cls, text: str) -> "TextWords":
-        counted = count_words(text).most_common()
+    def of(cls, text: str) -> "IndexedText":
+        counted = count_tokens(text).most_common()
         counts = bytes(min(count, _MAX_COUNT) for _, count in counted if count > 1)
         return cls(" ".join(word for word, _ in counted), counts)
 
 
-class Texts(Protocol):
+class TextIndex(Protocol):
     """The texts of one owner, by increasing numbers.
 
     `having` may leave out texts that do not match a filter, but `frequencies` counts all texts.
@@ -49,22 +49,22 @@ class Texts(Protocol):
 
     async def having(
         self, words: Sequence[str], without: Sequence[str], limit: int
-    ) -> Sequence[tuple[int, TextWords]]:
+    ) -> Sequence[tuple[int, IndexedText]]:
         """Return the newest texts with any of `words` and none of `without`."""
         ...
 
 
-async def scores(texts: Texts, query: str) -> dict[int, float]:
+async def scores(texts: TextIndex, query: str) -> dict[int, float]:
     """Return the scores, by number, of the texts that contain a word of the query.
 
     If there are more than MAX_SCORED, only texts with the query's rarest words are ranked.
     """
-    words = query_words(query)
+    words = tokenize_query(query)
     if not words:
         return {}
     total, counted = await texts.frequencies(words)
     frequencies = {word: counted[word] for word in words if counted.get(word)}
-    found: list[tuple[int, TextWords]] = []
+    found: list[tuple[int, IndexedText]] = []
     rarest = sorted(frequencies, key=lambda word: frequencies[word])
     done = 0
     while done < len(rarest) and len(found) < MAX_SCORED:
@@ -76,7 +76,7 @@ async def scores(texts: Texts, query: str) -> dict[int, float]:
     return await asyncio.to_thread(_scores, total, frequencies, found)
 
 
-def with_following(scores: Mapping[int, float], following: Mapping[int, int]) -> dict[int, float]:
+def add_following_scores(scores: Mapping[int, float], following: Mapping[int, int]) -> dict[int, float]:
     """Add a share of each message's score to the next message of its session.
 
     So an answer is also found by the words of its question. `following` maps messages to the next ones.
@@ -84,7 +84,7 @@ def with_following(scores: Mapping[int, float], following: Mapping[int, int]) ->
     found = dict(scores)
     for number, score in scores.items():
         if (next_number := following.get(number)) is not None:
-            found[next_number] = found.get(next_number, 0.0) + BEFORE * score
+            found[next_number] = found.get(next_number, 0.0) + PRECEDING_MATCH_WEIGHT * score
     return found
 
 
@@ -100,7 +100,7 @@ def _fitting(sizes: Sequence[int], room: int) -> int:
 
 
 def _scores(
-    total: int, frequencies: Mapping[str, int], found: Sequence[tuple[int, TextWords]]
+    total: int, frequencies: Mapping[str, int], found: Sequence[tuple[int, IndexedText]]
 ) -> dict[int, float]:
     wanted = frozenset(frequencies)
     weights = {
@@ -112,7 +112,7 @@ def _scores(
     average = sum(length for _, _, length in texts) / max(len(texts), 1)
     scored: dict[int, float] = {}
     for number, counts, length in texts:
-        least = K1 * (1 - B + B * length / average)
+        least = K1 * (1 - BM25_B + BM25_B * length / average)
         # Added in the order of the query, so that the floating-point sums are identical in every store.
         scored[number] = sum(
             weight * counts[word] / (counts[word] + least)
@@ -122,7 +122,7 @@ def _scores(
     return scored
 
 
-def _counts(text: TextWords, wanted: frozenset[str]) -> tuple[dict[str, int], int]:
+def _counts(text: IndexedText, wanted: frozenset[str]) -> tuple[dict[str, int], int]:
     """Return how often the text contains each of the wanted words, and how many words it has in total."""
     words = text.words.split(" ")
     counts = {}

@@ -14,4 +14,4 @@ _LINES = (
     "of to in on at by for from with about into onto as than and or but if so because while not no",
     "also just then ever",
 )
-FUNCTION_WORDS = frozenset(word for line in _LINES for word in line.split())
+STOP_WORDS = frozenset(word for line in _LINES for word in line.split())

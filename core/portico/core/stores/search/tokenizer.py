@@ -14,9 +14,9 @@ from itertools import chain
 from operator import add
 
 from portico.core.stores.search.stemmer import stem
-from portico.core.stores.search.stop_words import FUNCTION_WORDS
+from portico.core.stores.search.stop_words import STOP_WORDS
 
-MAX_WORD = 64  # characters; longer words are cut
+MAX_TOKEN_CHARACTERS = 64  # characters; longer words are cut
 MAX_QUERY_WORDS = 1024
 
 # Han, Hiragana, Katakana, Hangul, Thai, Lao, Myanmar and Khmer are written without spaces between words, or
@@ -116,12 +116,12 @@ def _is_accent(letter: str) -> bool:
 _FOLDED = _Folded()
 
 
-def text_words(text: str) -> list[str]:
+def tokenize(text: str) -> list[str]:
     """Return the words of a text, in order and with repetitions."""
     return list(_words_of(text))
 
 
-def count_words(text: str) -> Counter[str]:
+def count_tokens(text: str) -> Counter[str]:
     """Count the words of a text. It needs less memory than `text_words`, since words repeat in long texts."""
     return Counter(_words_of(text))
 
@@ -130,13 +130,13 @@ def _words_of(text: str) -> Iterator[str]:
     return chain.from_iterable(map(_found_by, _parts(text)))
 
 
-def query_words(query: str) -> list[str]:
+def tokenize_query(query: str) -> list[str]:
     """Return the words of a query, each once, without function words unless there are no others."""
     words: dict[str, None] = {}
     function_words: dict[str, None] = {}
     for part in _parts(query):
         for word in _pairs(part) if UNSPACED_RUN.match(part) else _words(part):
-            (function_words if word in FUNCTION_WORDS else words)[stem(word)] = None
+            (function_words if word in STOP_WORDS else words)[stem(word)] = None
     return list(words or function_words)[:MAX_QUERY_WORDS]
 
 
@@ -152,7 +152,7 @@ def _pairs(run: str) -> Iterable[str]:
 
 
 def _found_by(part: str) -> Iterable[str]:
-    return _kept(part) if len(part) <= MAX_WORD else _stems(part)
+    return _kept(part) if len(part) <= MAX_TOKEN_CHARACTERS else _stems(part)
 
 
 @lru_cache(1 << 15)  # most parts of a text are common ones
@@ -175,7 +175,7 @@ def _words(part: str) -> list[str]:
         words = [part] if len(part) <= len("C++") else [part, part.rstrip("+")]
     else:
         words = list(_compound(_ENDING.sub("", part)))
-    return [word.casefold()[:MAX_WORD] for word in words]
+    return [word.casefold()[:MAX_TOKEN_CHARACTERS] for word in words]
 
 
 def _numbers(part: str) -> Iterator[str]:
@@ -200,7 +200,7 @@ def _compound(part: str) -> Iterator[str]:
         yield "".join(pieces)  # don't
         return
     for piece in pieces:
-        humps = _HUMP.findall(piece) if len(piece) <= MAX_WORD and _HUMPS.search(piece) else []
+        humps = _HUMP.findall(piece) if len(piece) <= MAX_TOKEN_CHARACTERS and _HUMPS.search(piece) else []
         yield from humps
         yield piece
     if len(pieces) > 1:

@@ -4,18 +4,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import nlargest
 from itertools import pairwise
 
-from portico.core.stores.search.ranking import TextWords
+from portico.core.stores.search.ranking import IndexedText
 
 
 class WordIndex:
     """Texts by number, and the numbers of the texts that contain a word."""
 
     def __init__(self) -> None:
-        self._texts: dict[int, TextWords] = {}
+        self._texts: dict[int, IndexedText] = {}
         self._numbers: dict[str, set[int]] = {}  # of the texts that have a word
 
     def add(self, number: int, text: str) -> None:
-        self._add(number, TextWords.of(text))
+        self._add(number, IndexedText.of(text))
 
     def copy(self, number: int, new_number: int) -> None:
         """Add a text again, under another number."""
@@ -32,22 +32,22 @@ class WordIndex:
         """Yield pairs of consecutive texts of these, without texts that have no words."""
         return pairwise(number for number in numbers if number in self._texts and self._texts[number].words)
 
-    def among(self, fits: Callable[[int], bool]) -> "FittingTexts":
+    def among(self, fits: Callable[[int], bool]) -> "FilteredTexts":
         """Return the texts for ranking: only texts that fit are found, but all are counted."""
-        return FittingTexts(self._texts, self._numbers, fits)
+        return FilteredTexts(self._texts, self._numbers, fits)
 
-    def _add(self, number: int, text: TextWords) -> None:
+    def _add(self, number: int, text: IndexedText) -> None:
         self._texts[number] = text
         for word in text.words.split():
             self._numbers.setdefault(word, set()).add(number)
 
 
-class FittingTexts:
+class FilteredTexts:
     """The texts of one owner, as `ranking.Texts`."""
 
     def __init__(
         self,
-        texts: Mapping[int, TextWords],
+        texts: Mapping[int, IndexedText],
         numbers: Mapping[str, set[int]],
         fits: Callable[[int], bool],
     ) -> None:
@@ -60,7 +60,7 @@ class FittingTexts:
 
     async def having(
         self, words: Sequence[str], without: Sequence[str], limit: int
-    ) -> Sequence[tuple[int, TextWords]]:
+    ) -> Sequence[tuple[int, IndexedText]]:
         found = self._with_any(words) - self._with_any(without)
         return [(number, self._texts[number]) for number in nlargest(limit, filter(self._fits, found))]
 

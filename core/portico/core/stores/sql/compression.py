@@ -21,29 +21,29 @@ _COUNT = struct.Struct("<H")
 _REFERENCE = struct.Struct("<QIII")  # first event of the other row; offset here, offset there, length
 _PLACE = struct.Struct("<cII")
 
-Row = tuple[int, bytes]  # sequence number of its first event, and its frame
+EventRow = tuple[int, bytes]  # sequence number of its first event, and its frame
 Reference = tuple[int, int, int, int]
 
 
-def plain(data: bytes) -> bytes:
+def encode_plain(data: bytes) -> bytes:
     """Return the data in the plain format: with a mark if it begins like another format."""
     return _PLAIN + data if data and data[0] <= _LAST_MARK else data
 
 
-def packed(stored: bytes) -> bytes | None:
+def compress(stored: bytes) -> bytes | None:
     """Compress a stored value; None if it is small, compressed already, or would save less than an eighth."""
     mark = stored[:1]
     if mark == _DEFLATED or len(stored) < MIN_PACKED_BYTES:
         return None
     if mark == _REFERRING:
         head = _COUNT.size + 1 + _COUNT.unpack_from(stored, 1)[0] * _REFERENCE.size
-        literals = packed(stored[head:])
+        literals = compress(stored[head:])
         return None if literals is None else stored[:head] + literals
     smaller = _DEFLATED + zlib.compress(stored[1:] if mark == _PLAIN else stored, _LEVEL)
     return smaller if len(smaller) < len(stored) - len(stored) // 8 else None
 
 
-def unpacked(stored: bytes, row: Callable[[int], bytes] | None = None) -> bytes:
+def decompress(stored: bytes, row: Callable[[int], bytes] | None = None) -> bytes:
     """Return the data of a stored value. `row` returns the frame of the same run with that first event."""
     if not stored or stored[0] > _LAST_MARK:
         return stored
@@ -57,7 +57,7 @@ def unpacked(stored: bytes, row: Callable[[int], bytes] | None = None) -> bytes:
     return _resolved(stored, row)
 
 
-def referring(data: bytes, earlier: Sequence[Row]) -> bytes | None:
+def compress_with_references(data: bytes, earlier: Sequence[EventRow]) -> bytes | None:
     """Replace content that earlier rows of the run contain by references; None if there is little of it."""
     found = sorted(_matches(data, earlier))
     parts: list[bytes] = []
@@ -73,10 +73,10 @@ def referring(data: bytes, earlier: Sequence[Row]) -> bytes | None:
         return None
     parts.append(data[end:])
     head = b"".join(_REFERENCE.pack(*reference) for reference in references)
-    return _REFERRING + _COUNT.pack(len(references)) + head + plain(b"".join(parts))
+    return _REFERRING + _COUNT.pack(len(references)) + head + encode_plain(b"".join(parts))
 
 
-def placed(text: str, payload: bytes) -> str | bytes:
+def encode_text(text: str, payload: bytes) -> str | bytes:
     """Return a message's text as it is stored: its place in a large payload, or the text itself."""
     if not payload or len(payload) < MIN_TEXT_BYTES:
         return text
@@ -85,19 +85,19 @@ def placed(text: str, payload: bytes) -> str | bytes:
     return text if place < 0 else _PLACE.pack(_REFERRING, place, len(data))
 
 
-def text_of(stored: str | bytes, payload: bytes | None) -> str:
+def decode_text(stored: str | bytes, payload: bytes | None) -> str:
     """Return the text that `placed` stored."""
     if isinstance(stored, str):
         return stored
     assert payload is not None
     _, place, length = _PLACE.unpack(stored)
-    return unpacked(payload)[place : place + length].decode()
+    return decompress(payload)[place : place + length].decode()
 
 
 def _resolved(stored: bytes, row: Callable[[int], bytes]) -> bytes:
     (count,) = _COUNT.unpack_from(stored, 1)
     position = 1 + _COUNT.size
-    literals = unpacked(stored[position + count * _REFERENCE.size :])
+    literals = decompress(stored[position + count * _REFERENCE.size :])
     parts: list[bytes] = []
     written = used = 0
     for _ in range(count):
@@ -111,7 +111,7 @@ def _resolved(stored: bytes, row: Callable[[int], bytes]) -> bytes:
     return b"".join(parts)
 
 
-def _matches(data: bytes, earlier: Sequence[Row]) -> Iterator[Reference]:
+def _matches(data: bytes, earlier: Sequence[EventRow]) -> Iterator[Reference]:
     """Yield content that the data shares with earlier rows, at most once per row.
 
     Each is the offset in the data, the row's first event, the offset in the row, and the length.

@@ -11,11 +11,11 @@ from sqlalchemy.engine import URL, Connection, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from portico.core.errors import FencedOut, StoreUnavailable
-from portico.core.stores.sql.epoch_fence import SLOT, Owner
+from portico.core.stores.sql.epoch_fence import SLOT, EpochFence
 from portico.core.stores.sql.schema import owners
-from portico.core.stores.sql.write_lock import WAIT_SECONDS, in_time
+from portico.core.stores.sql.write_lock import MAX_WAIT_SECONDS, acquire_within
 from portico.core.stores.sqlite.database_file import SqliteFile
-from portico.core.stores.sqlite.sqlite_errors import plain_failures
+from portico.core.stores.sqlite.sqlite_errors import translate_sqlite_errors
 
 _CONNECTIONS = 4
 _WRITES = "portico_writes"
@@ -34,7 +34,7 @@ class Database:
         self,
         engine: AsyncEngine,
         turn: asyncio.Lock,
-        owner: Owner,
+        owner: EpochFence,
         wrote: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Create it on an open engine.
@@ -63,7 +63,7 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """Yield a connection for reading; each statement sees the commits made before it began."""
         self._check_open()
-        with plain_failures():
+        with translate_sqlite_errors():
             async with self._reading.connect() as connection:
                 yield connection
 
@@ -71,8 +71,8 @@ class Database:
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """Yield an exclusive writing transaction; an exception rolls it back. Raises FencedOut."""
         self._check_open()
-        with plain_failures():
-            async with in_time(self._queue, self._turn), self._writing.begin() as connection:
+        with translate_sqlite_errors():
+            async with acquire_within(self._queue, self._turn), self._writing.begin() as connection:
                 if (await connection.execute(_IS_OWNED, {"epoch": self._owner.epoch})).first() is None:
                     self._owner.lost.set()
                     raise FencedOut
@@ -101,7 +101,7 @@ def sqlite_engine(file: SqliteFile) -> AsyncEngine:
         connect_args={"timeout": file.busy_seconds, "isolation_level": None},
         pool_size=_CONNECTIONS,
         max_overflow=0,
-        pool_timeout=WAIT_SECONDS,
+        pool_timeout=MAX_WAIT_SECONDS,
     )
 
     def connected(connection: Any, record: object) -> None:

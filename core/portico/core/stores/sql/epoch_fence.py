@@ -16,10 +16,10 @@ _CLAIM = (
     "INSERT INTO owners (slot, epoch) VALUES (?, 1)"
     " ON CONFLICT (slot) DO UPDATE SET epoch = epoch + 1 RETURNING epoch"
 )
-IS_OWNED = "SELECT 1 FROM owners WHERE slot = ? AND epoch = ?"
+OWNED_CONDITION = "SELECT 1 FROM owners WHERE slot = ? AND epoch = ?"
 
 
-class Owner:
+class EpochFence:
     """One core's ownership. `lost` is set on the event loop, by the caller that catches FencedOut there."""
 
     def __init__(self, epoch: int) -> None:
@@ -27,7 +27,7 @@ class Owner:
         self.lost = asyncio.Event()
 
     @classmethod
-    def claim(cls, connection: sqlite3.Connection) -> "Owner":
+    def claim(cls, connection: sqlite3.Connection) -> "EpochFence":
         """Increment the epoch and return the new owner. On return the previous owner can't write any more."""
         ((epoch,),) = connection.execute(_CLAIM, (SLOT,)).fetchall()
         return cls(epoch)
@@ -39,5 +39,5 @@ class Owner:
 
     def check(self, connection: sqlite3.Connection) -> None:
         """Check ownership, within a writing transaction. Raises FencedOut."""
-        if not connection.execute(IS_OWNED, self.key).fetchall():
+        if not connection.execute(OWNED_CONDITION, self.key).fetchall():
             raise FencedOut

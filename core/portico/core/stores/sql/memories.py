@@ -22,17 +22,17 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portico.core.errors import MemoryNotFound
-from portico.core.stores.deletion_steps import STEP_ROWS, one_step
-from portico.core.stores.disk_reserve import makes_room
-from portico.core.stores.ports.json_fields import members, path_name
-from portico.core.stores.ports.memory_filters import EVERY, MetadataFilter
+from portico.core.stores.deletion_steps import STEP_ROWS, next_batch
+from portico.core.stores.disk_reserve import uses_disk_reserve
+from portico.core.stores.ports.json_fields import encode_path, flatten_fields
+from portico.core.stores.ports.memory_filters import MATCH_ALL, MetadataFilter
 from portico.core.stores.ports.stores import MemoryChanges, MemoryHit, MemoryRecord
 from portico.core.stores.sql.database import Database
-from portico.core.stores.sql.memory_filters import RECORD, alive, chosen
+from portico.core.stores.sql.memory_filters import MEMORY_COLUMNS, filter_conditions, not_expired
 from portico.core.stores.sql.memory_scan import scan
 from portico.core.stores.sql.schema import KEY_IS_SET, memories, memory_members
 
-_COLUMNS = tuple(column.name for column in RECORD)
+_COLUMNS = tuple(column.name for column in MEMORY_COLUMNS)
 # Columns that stay unchanged when a memory replaces another with the same key.
 _KEPT = ("memory_id", "user_id", "key", "created_at")
 _Key = tuple[str, str]  # user and key
@@ -76,7 +76,7 @@ class SqlMemoryStore:
     async def get(
         self, user_id: str, memory_id: str | None = None, *, key: str | None = None
     ) -> MemoryRecord:
-        query = select(*RECORD).where(_of(user_id, None, memory_id, key), alive())
+        query = select(*MEMORY_COLUMNS).where(_of(user_id, None, memory_id, key), not_expired())
         async with self._database.read() as connection:
             row = (await connection.execute(query)).first()
         if row is None:
@@ -84,9 +84,9 @@ class SqlMemoryStore:
         return MemoryRecord(*row)
 
     async def update(self, user_id: str, memory_id: str, changes: MemoryChanges) -> MemoryRecord:
-        change = update(memories).where(_of(user_id, None, memory_id, None), alive()).values(**changes)
+        change = update(memories).where(_of(user_id, None, memory_id, None), not_expired()).values(**changes)
         async with self._database.write() as connection:
-            row = (await connection.execute(change.returning(memories.c.number, *RECORD))).first()
+            row = (await connection.execute(change.returning(memories.c.number, *MEMORY_COLUMNS))).first()
             if row is None:
                 raise MemoryNotFound(memory_id=memory_id)
             record = MemoryRecord(*row[1:])
@@ -100,7 +100,7 @@ class SqlMemoryStore:
         query: str,
         limit: int,
         session_id: str | None = None,
-        filter: MetadataFilter = EVERY,
+        filter: MetadataFilter = MATCH_ALL,
     ) -> Sequence[MemoryHit]:
         return await self._index.search(user_id, query, limit, session_id, filter)
 
@@ -111,25 +111,27 @@ class SqlMemoryStore:
         before: tuple[float, str] | None,
         limit: int,
         *,
-        filter: MetadataFilter = EVERY,
+        filter: MetadataFilter = MATCH_ALL,
     ) -> Sequence[MemoryRecord]:
         mine = _of(user_id, session_id, None, None)
         query = (
-            select(*RECORD).order_by(memories.c.created_at.desc(), memories.c.memory_id.desc()).limit(limit)
+            select(*MEMORY_COLUMNS)
+            .order_by(memories.c.created_at.desc(), memories.c.memory_id.desc())
+            .limit(limit)
         )
         if filter.groups:
             found: list[int] = []
-            fits = [alive(), *chosen(filter, memories.c.number)]
+            fits = [not_expired(), *filter_conditions(filter, memories.c.number)]
             async for numbers in scan(self._database, mine, fits, before):
                 found += numbers
                 if len(found) >= limit:
                     break
-            query = query.where(memories.c.number.in_(found[:limit]), alive())
+            query = query.where(memories.c.number.in_(found[:limit]), not_expired())
         elif before is None:
-            query = query.where(mine, alive())
+            query = query.where(mine, not_expired())
         else:
             place = tuple_(memories.c.created_at, memories.c.memory_id)
-            query = query.where(mine, alive(), place < before)
+            query = query.where(mine, not_expired(), place < before)
         async with self._database.read() as connection:
             return [MemoryRecord(*row) for row in await connection.execute(query)]
 
@@ -140,13 +142,13 @@ class SqlMemoryStore:
         memory_id: str | None,
         *,
         key: str | None = None,
-        filter: MetadataFilter = EVERY,
+        filter: MetadataFilter = MATCH_ALL,
     ) -> int:
         mine = _of(user_id, session_id, memory_id, key)
         if not filter.groups:
             return await self._delete_all(mine)
         deleted = 0
-        fits = list(chosen(filter, memories.c.number))
+        fits = list(filter_conditions(filter, memories.c.number))
         async for numbers in scan(self._database, mine, fits):
             # Some may have been changed since the scan, so the filter is checked again. The user never
             # changes; with that condition SQLite would scan all memories of the user.
@@ -166,14 +168,14 @@ class SqlMemoryStore:
             number += found
         return number
 
-    @makes_room
+    @uses_disk_reserve
     async def _delete_some(self, doomed: ColumnElement[bool], limit: int) -> int:
         size = func.length(cast(memories.c.text, LargeBinary)) + func.length(memories.c.metadata)
         # Not ordered, since a sort would read all matching rows in each step.
         some = select(memories.c.number, size).where(doomed).limit(limit)
         async with self._database.write() as connection:
             rows = (await connection.execute(some)).all()
-            step = one_step((row[0], row[1]) for row in rows)
+            step = next_batch((row[0], row[1]) for row in rows)
             await self._remove(connection, step)
         return len(step)
 
@@ -201,7 +203,7 @@ class SqlMemoryStore:
         replaced = {name: insert.excluded[name] for name in _COLUMNS if name not in _KEPT}
         statement = insert.on_conflict_do_update(
             index_elements=["user_id", "key"], index_where=text(KEY_IS_SET), set_=replaced
-        ).returning(memories.c.number, *RECORD)
+        ).returning(memories.c.number, *MEMORY_COLUMNS)
         rows = await connection.execute(statement, [_row(record) for record in records.values()])
         return {row[0]: MemoryRecord(*row[1:]) for row in rows}
 
@@ -228,13 +230,13 @@ class SqlMemoryStore:
         rows = [
             {
                 "number": number,
-                "name": path_name(path),
+                "name": encode_path(path),
                 "kind": member.kind.value,
                 "text": member.text,
                 "number_value": member.number,
             }
             for number, memory in new.items()
-            for path, member in members(memory.metadata).items()
+            for path, member in flatten_fields(memory.metadata).items()
         ]
         if rows:
             await connection.execute(insert(memory_members), rows)

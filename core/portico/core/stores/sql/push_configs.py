@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Row, and_, case, delete, literal, or_, select, tuple_, update
 
 from portico.core.errors import PushConfigNotFound
-from portico.core.stores.disk_reserve import makes_room
+from portico.core.stores.disk_reserve import uses_disk_reserve
 from portico.core.stores.ports.push_configs import PushRecord
 from portico.core.stores.sql.database import Database
 from portico.core.stores.sql.schema import push_configs
@@ -61,13 +61,13 @@ class SqlPushStore:
         async with self._database.read() as connection:
             return [_record(row) for row in await connection.execute(query)]
 
-    @makes_room
+    @uses_disk_reserve
     async def delete(self, run_id: str, config_id: str) -> bool:
         async with self._database.write() as connection:
             result = await connection.execute(delete(push_configs).where(_of(run_id, config_id)))
         return result.rowcount > 0
 
-    @makes_room
+    @uses_disk_reserve
     async def delete_all(self, run_ids: Sequence[str]) -> int:
         async with self._database.write() as connection:
             result = await connection.execute(delete(push_configs).where(_COLUMNS.run_id.in_(run_ids)))

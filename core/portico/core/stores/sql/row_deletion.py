@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from sqlalchemy import Column, ColumnElement, LargeBinary, Table, and_, bindparam, cast, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from portico.core.stores.deletion_steps import STEP_ROWS, one_step
+from portico.core.stores.deletion_steps import STEP_ROWS, next_batch
 from portico.core.stores.sql.schema import states
 
 _KEY = (states.c.user_id, states.c.session_id, states.c.part, states.c.round_id)
 
 
-async def delete_rows(
+async def delete_rows_stepwise(
     connection: AsyncConnection,
     table: Table,
     key: Sequence["Column[object]"],
@@ -35,6 +35,6 @@ async def delete_states(
     """Delete some of the matching states; return how many, and whether none are left."""
     sizes = select(*_KEY, func.length(cast(states.c.state, LargeBinary))).where(doomed).limit(limit + 1)
     rows = (await connection.execute(sizes)).all()
-    step = one_step((tuple(row[:-1]), row[-1]) for row in rows[:limit])
-    await delete_rows(connection, states, _KEY, step)
+    step = next_batch((tuple(row[:-1]), row[-1]) for row in rows[:limit])
+    await delete_rows_stepwise(connection, states, _KEY, step)
     return len(step), len(step) == len(rows)

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from sqlalchemy import exists, func, literal, select
 
 from portico.core.errors import RunNotFound
-from portico.core.stores.deletion_steps import STEP_ROWS, one_step
-from portico.core.stores.disk_reserve import makes_room
+from portico.core.stores.deletion_steps import STEP_ROWS, next_batch
+from portico.core.stores.disk_reserve import uses_disk_reserve
 from portico.core.stores.sql.database import Database
-from portico.core.stores.sql.row_deletion import delete_rows
+from portico.core.stores.sql.row_deletion import delete_rows_stepwise
 from portico.core.stores.sql.schema import run_results, runs
 
 _COLUMNS = run_results.c
@@ -49,13 +49,13 @@ class SqlResultStore:
             number += found
         return number
 
-    @makes_room
+    @uses_disk_reserve
     async def _delete_some(self, run_ids: Sequence[str]) -> tuple[int, bool]:
         """Delete some results in one transaction; return how many, and whether none are left."""
         doomed = _COLUMNS.run_id.in_(run_ids)
         sizes = select(*_KEY, func.length(_COLUMNS.result)).where(doomed).limit(STEP_ROWS + 1)
         async with self._database.write() as connection:
             rows = (await connection.execute(sizes)).all()
-            step = one_step((tuple(row[:-1]), row[-1]) for row in rows[:STEP_ROWS])
-            await delete_rows(connection, run_results, _KEY, step)
+            step = next_batch((tuple(row[:-1]), row[-1]) for row in rows[:STEP_ROWS])
+            await delete_rows_stepwise(connection, run_results, _KEY, step)
         return len(step), len(step) == len(rows)

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from portico.core.stores.ports.stores import AUTO_PREFIX
-from portico.core.stores.sql.compression import unpacked
+from portico.core.stores.sql.compression import decompress
 
 metadata = MetaData()
 
@@ -31,7 +31,7 @@ class Packed(TypeDecorator[bytes]):
     cache_ok = True
 
     def process_result_value(self, value: bytes | None, dialect: Dialect) -> bytes | None:
-        return None if value is None else unpacked(value)
+        return None if value is None else decompress(value)
 
 
 # A number that the database assigns. SQLite assigns numbers to INTEGER columns only.

@@ -8,10 +8,10 @@ from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, litera
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portico.core.errors import MessageNotFound, SessionExists, SessionNotFound
-from portico.core.stores.deletion_steps import STEP_ROWS, one_step
-from portico.core.stores.disk_reserve import makes_room
+from portico.core.stores.deletion_steps import STEP_ROWS, next_batch
+from portico.core.stores.disk_reserve import uses_disk_reserve
 from portico.core.stores.ports.stores import MessageHit, NewMessage, SessionRecord, StoredMessage
-from portico.core.stores.sql.compression import placed, plain
+from portico.core.stores.sql.compression import encode_plain, encode_text
 from portico.core.stores.sql.database import Database
 from portico.core.stores.sql.row_deletion import delete_states
 from portico.core.stores.sql.schema import messages, sessions, states
@@ -98,7 +98,7 @@ class SqlSessionStore:
         while not await self._delete_some(user_id, session_id, this):
             this = _is(user_id, session_id)
 
-    @makes_room
+    @uses_disk_reserve
     async def _delete_some(self, user_id: str, session_id: str, this: ColumnElement[bool]) -> bool:
         """Delete a part of the session in one transaction; return whether nothing is left."""
         inside = _inside(user_id, session_id)
@@ -108,7 +108,7 @@ class SqlSessionStore:
             if not (await connection.execute(select(exists().where(this)))).scalar():
                 raise SessionNotFound(session_id)
             rows = (await connection.execute(oldest)).all()
-            step = one_step((row[0], row[1]) for row in rows[:STEP_ROWS])
+            step = next_batch((row[0], row[1]) for row in rows[:STEP_ROWS])
             whole = len(step) == len(rows)
             doomed = inside if whole else and_(inside, messages.c.position <= step[-1])
             await self._index.remove(connection, select(messages.c.position).where(doomed))
@@ -174,7 +174,7 @@ class SqlSessionStore:
             raise MessageNotFound(message_id)
         return StoredMessage(*row)
 
-    @makes_room
+    @uses_disk_reserve
     async def remove(self, user_id: str, session_id: str, message_id: str) -> None:
         this = and_(_inside(user_id, session_id), messages.c.message_id == message_id)
         async with self._database.write() as connection:
@@ -281,8 +281,8 @@ def _row(user_id: str, session_id: str, message: NewMessage) -> dict[str, object
         "session_id": session_id,
         "message_id": message.message_id,
         "role": message.role,
-        "text": placed(message.text, message.payload),
-        "payload": plain(message.payload),
+        "text": encode_text(message.text, message.payload),
+        "payload": encode_plain(message.payload),
         "created_at": message.created_at,
         "run_id": message.run_id,
         "type": message.type,

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portico.core.errors import EtagMismatch, StateNotFound
 from portico.core.stores.deletion_steps import STEP_ROWS
-from portico.core.stores.disk_reserve import makes_room
+from portico.core.stores.disk_reserve import uses_disk_reserve
 from portico.core.stores.ports.stores import StateRecord
 from portico.core.stores.sql.database import Database
 from portico.core.stores.sql.row_deletion import delete_states
@@ -104,7 +104,7 @@ class SqlStateStore:
         number, _ = await self._delete_some(_COLUMNS.updated_at < before, limit)
         return number
 
-    @makes_room
+    @uses_disk_reserve
     async def _delete_some(self, doomed: ColumnElement[bool], limit: int) -> tuple[int, bool]:
         async with self._database.write() as connection:
             return await delete_states(connection, doomed, limit)

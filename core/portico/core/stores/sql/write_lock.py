@@ -7,14 +7,14 @@ from types import TracebackType
 from typing import Protocol
 
 from portico.core.errors import StoreUnavailable
-from portico.core.stores.disk_reserve import spends_reserve
+from portico.core.stores.disk_reserve import is_deleting
 from portico.core.stores.ports.store_health import StoreHealth
-from portico.core.stores.sqlite.sqlite_errors import failure_of
+from portico.core.stores.sqlite.sqlite_errors import find_failure
 
-WAIT_SECONDS = 5.0  # the longest wait for the lock; then the call fails because the database is busy
+MAX_WAIT_SECONDS = 5.0  # the longest wait for the lock; then the call fails because the database is busy
 
 
-class DeleteRoom(Protocol):
+class ReserveControl(Protocol):
     """Provides space on a full disk for one transaction."""
 
     async def open(self) -> None: ...
@@ -22,7 +22,7 @@ class DeleteRoom(Protocol):
     async def close(self) -> None: ...
 
 
-class WriteTurn(asyncio.Lock):
+class WriteLock(asyncio.Lock):
     """The write lock. Failures of its holders are recorded in the store's health.
 
     Without it a writer could find the file locked by another of this process, and SQLite would sleep.
@@ -31,11 +31,11 @@ class WriteTurn(asyncio.Lock):
     def __init__(self, health: StoreHealth) -> None:
         super().__init__()
         self._health = health
-        self.room: DeleteRoom | None = None  # opened for transactions that may use the disk reserve
+        self.room: ReserveControl | None = None  # opened for transactions that may use the disk reserve
 
     async def __aenter__(self) -> None:
         await super().__aenter__()
-        if self.room is not None and spends_reserve():
+        if self.room is not None and is_deleting():
             try:
                 await self.room.open()
             except BaseException:
@@ -48,25 +48,25 @@ class WriteTurn(asyncio.Lock):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        failure = None if error is None else failure_of(error)
+        failure = None if error is None else find_failure(error)
         if failure is not None:
             self._health.refused(failure)
         try:
-            if self.room is not None and spends_reserve():
+            if self.room is not None and is_deleting():
                 await self.room.close()
         finally:
             await super().__aexit__(kind, error, trace)
 
 
 @asynccontextmanager
-async def in_time(*turns: AbstractAsyncContextManager[object]) -> AsyncIterator[None]:
+async def acquire_within(*turns: AbstractAsyncContextManager[object]) -> AsyncIterator[None]:
     """Enter the locks in order, within WAIT_SECONDS in total.
 
     Raises StoreUnavailable after that time: a longer wait would exceed the time that callers wait.
     """
     async with AsyncExitStack() as stack:
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
+            async with asyncio.timeout(MAX_WAIT_SECONDS):
                 for turn in turns:
                     await stack.enter_async_context(turn)
         except TimeoutError:

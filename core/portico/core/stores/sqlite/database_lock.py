@@ -12,7 +12,7 @@ from portico.core.errors import StoreUnavailable
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
-def opened_in_this_boot(database: Path) -> bool:
+def was_opened_since_boot(database: Path) -> bool:
     """Return whether a core has opened the database since the last boot; False if that is unknown."""
     try:
         return bool(boot := _boot()) and _path(database).read_text() == boot

@@ -10,7 +10,7 @@ import asyncio
 
 from portico.core.errors import StoreUnavailable
 from portico.core.stores.sql.database import Database
-from portico.core.stores.sqlite.full_text_index import forget_deleted
+from portico.core.stores.sqlite.full_text_index import merge_deleted
 from portico.core.stores.sqlite.log.run_log import SqliteRunLog
 
 TRIES = 100
@@ -43,7 +43,7 @@ class SqliteErasure:
             if self._done >= needed:
                 return
             self._begun = number = self._begun + 1
-            await forget_deleted(self._database)
+            await merge_deleted(self._database)
             await self._rewrite()
             self._done = number
 

@@ -10,7 +10,7 @@ from portico.telemetry.metrics import counters
 SECONDS = 1.0  # the longest wait for a locked database
 
 
-def watch(database: Path) -> None:
+def register_size_metrics(database: Path) -> None:
     """Report the metric for this database from now on."""
     counters.gauge(
         "portico.store.size",

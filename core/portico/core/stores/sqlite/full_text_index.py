@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Select, Table, column, delete, insert, sel
 from sqlalchemy import literal_column as raw
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from portico.core.stores.search.ranking import TextWords
+from portico.core.stores.search.ranking import IndexedText
 from portico.core.stores.sql.database import Database
 from portico.core.stores.sql.schema import memory_words, message_words
 
@@ -31,7 +31,7 @@ _CHANGES = "SELECT total_changes()"
 
 def entry(number: int, user_id: str, session_id: str, of: str) -> Entry:
     """Return the row of a text's words. `of` is the text."""
-    words = TextWords.of(of)
+    words = IndexedText.of(of)
     return {
         "number": number,
         "owner": _key(user_id),
@@ -41,13 +41,13 @@ def entry(number: int, user_id: str, session_id: str, of: str) -> Entry:
     }
 
 
-class SqliteWords:
+class FullTextIndex:
     """The full-text index of one kind of texts, messages or memories. `rows` is its table."""
 
     def __init__(self, database: Database, rows: Table) -> None:
         self._database = database
         self._rows = rows
-        name = index_of(rows)
+        name = index_table_name(rows)
         self._index = table(name, column("rowid"))
         self._match: ColumnElement[str] = raw(name)
         self._index_new = text(
@@ -69,9 +69,9 @@ class SqliteWords:
         await connection.execute(delete(self._index).where(self._index.c.rowid.in_(numbers)))
         await connection.execute(delete(self._rows).where(self._rows.c.number.in_(numbers)))
 
-    def of(self, user_id: str, session_id: str | None, *fits: ColumnElement[bool]) -> "OwnersTexts":
+    def of(self, user_id: str, session_id: str | None, *fits: ColumnElement[bool]) -> "OwnerTextIndex":
         """Return a user's texts for ranking, optionally only of one session and with conditions `fits`."""
-        return OwnersTexts(
+        return OwnerTextIndex(
             self, _key(user_id), None if session_id is None else _key(user_id, session_id), fits
         )
 
@@ -82,7 +82,7 @@ class SqliteWords:
 
     async def find(
         self, match: str, fits: Sequence[ColumnElement[bool]], limit: int
-    ) -> Sequence[tuple[int, TextWords]]:
+    ) -> Sequence[tuple[int, IndexedText]]:
         query = (
             select(self._rows.c.number, self._rows.c.words, self._rows.c.counts)
             .join_from(self._index, self._rows, self._rows.c.number == self._index.c.rowid)
@@ -91,14 +91,14 @@ class SqliteWords:
             .limit(limit)
         )
         async with self._database.read() as connection:
-            return [(row[0], TextWords(row[1], row[2])) for row in await connection.execute(query)]
+            return [(row[0], IndexedText(row[1], row[2])) for row in await connection.execute(query)]
 
 
-class OwnersTexts:
+class OwnerTextIndex:
     """The texts of one owner, as `ranking.Texts`."""
 
     def __init__(
-        self, words: SqliteWords, owner: str, session: str | None, fits: Sequence[ColumnElement[bool]]
+        self, words: FullTextIndex, owner: str, session: str | None, fits: Sequence[ColumnElement[bool]]
     ) -> None:
         self._words = words
         self._owner = owner
@@ -112,7 +112,7 @@ class OwnersTexts:
 
     async def having(
         self, words: Sequence[str], without: Sequence[str], limit: int
-    ) -> Sequence[tuple[int, TextWords]]:
+    ) -> Sequence[tuple[int, IndexedText]]:
         match = self._any(words)
         if without:
             match = f"({match} NOT {self._any(without)})"
@@ -126,7 +126,7 @@ class OwnersTexts:
         return f"({' OR '.join(terms)})"
 
 
-def index_of(rows: Table) -> str:
+def index_table_name(rows: Table) -> str:
     """Return the name of the FTS5 table."""
     return rows.name.replace("_words", "_search")
 
@@ -136,11 +136,11 @@ def _key(*names: str) -> str:
     return b32encode(digest).decode().lower()
 
 
-async def forget_deleted(database: Database) -> None:
+async def merge_deleted(database: Database) -> None:
     """Remove the words of deleted texts from all indexes, in steps between which other writes can run."""
     for rows in (message_words, memory_words):
         pages = -_MERGED_PAGES
-        while await _merged(database, _MERGE.format(table=index_of(rows), pages=pages)):
+        while await _merged(database, _MERGE.format(table=index_table_name(rows), pages=pages)):
             pages = _MERGED_PAGES
 
 

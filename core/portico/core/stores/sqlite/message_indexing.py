@@ -23,7 +23,7 @@ STEP_CHARACTERS = 100_000  # of the messages' texts; a longer message is a step 
 
 # If all users together have at most this many pending messages, a search scans only these, and not all
 # messages of its user.
-FEW_MESSAGES = 5_000
+IMMEDIATE_INDEX_LIMIT = 5_000
 
 _PROGRESS = text("SELECT position FROM search_progress WHERE index_name = 'messages'")
 _NEWEST = text("SELECT coalesce(max(position), 0) FROM messages")
@@ -69,7 +69,7 @@ class MessageWriter(Protocol):
         """Write the entries of messages that still exist and are not in the index yet."""
 
 
-class PendingMessages:
+class MessageIndexer:
     """Indexes the messages of a database that are not in the index yet."""
 
     def __init__(self, database: Database, writer: MessageWriter) -> None:
@@ -104,7 +104,7 @@ class PendingMessages:
             if pending <= 0:
                 return []
             values: dict[str, object] = {"since": since, "user_id": user_id}
-            query = _THROUGH_PENDING if pending <= FEW_MESSAGES else _THROUGH_USER
+            query = _THROUGH_PENDING if pending <= IMMEDIATE_INDEX_LIMIT else _THROUGH_USER
             if session_id is not None:
                 query = _THROUGH_SESSION
                 values["session_id"] = session_id

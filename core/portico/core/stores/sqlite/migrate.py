@@ -8,8 +8,8 @@ from pathlib import Path
 
 from portico.core.errors import StoreUnavailable
 from portico.core.stores.sqlite.database_file import SqliteFile
-from portico.core.stores.sqlite.migration_copies import copy_before
-from portico.core.stores.sqlite.sqlite_errors import plain_failures
+from portico.core.stores.sqlite.migration_copies import copy_before_migration
+from portico.core.stores.sqlite.sqlite_errors import translate_sqlite_errors
 
 # How long to wait for another process that migrates or writes. At a start no caller is kept waiting.
 START_SECONDS = 10.0
@@ -27,13 +27,13 @@ def migrate(file: SqliteFile, *, copy: bool = False) -> None:
         StoreUnavailable: The file can't be used, or is not a database of this or an older release.
     """
     file = replace(file, busy_seconds=START_SECONDS)
-    with plain_failures(), closing(file.connect()) as connection:
+    with translate_sqlite_errors(), closing(file.connect()) as connection:
         revision = revision_of(connection)
         if revision == newest():
             return
         if copy and revision in revisions():
             try:
-                copy_before(connection, Path(os.path.realpath(file.path)), newest())
+                copy_before_migration(connection, Path(os.path.realpath(file.path)), newest())
             except OSError as error:
                 raise StoreUnavailable(
                     f"the database can't be copied before its migration: {error.strerror}"

@@ -13,12 +13,12 @@ from portico.core.errors import StoreUnavailable
 
 log = logging.getLogger(__name__)
 
-KEPT = 2  # how many copies to keep
+MAX_COPIES = 2  # how many copies to keep
 SPARE_BYTES = 16 * 1024 * 1024  # free space left for the migration itself
 _PARTIAL = ".partial"
 
 
-def copy_before(connection: sqlite3.Connection, database: Path, revision: str) -> Path:
+def copy_before_migration(connection: sqlite3.Connection, database: Path, revision: str) -> Path:
     """Copy the whole database, including its write-ahead log; only its owner can access the copy.
 
     The copy is beside the database and named after the revision. It replaces an earlier copy for the same
@@ -57,7 +57,7 @@ def copy_before(connection: sqlite3.Connection, database: Path, revision: str) -
     return copy
 
 
-def copies_of(database: Path) -> list[Path]:
+def list_copies(database: Path) -> list[Path]:
     """Return the copies of a database, newest first."""
     beside = database.parent.glob(f"{glob.escape(database.name)}.before-*")
     found = [path for path in beside if path.suffix != _PARTIAL]
@@ -78,7 +78,7 @@ def _check_room(connection: sqlite3.Connection, database: Path) -> None:
 
 
 def _drop_older(database: Path, newest: Path) -> None:
-    for older in [path for path in copies_of(database) if path != newest][KEPT - 1 :]:
+    for older in [path for path in list_copies(database) if path != newest][MAX_COPIES - 1 :]:
         log.info("removing the older copy %s", older)
         older.unlink(missing_ok=True)
 

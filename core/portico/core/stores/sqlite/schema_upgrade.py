@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 from portico.core.errors import StoreUnavailable
 from portico.core.stores.sqlite.database_file import SqliteFile
 from portico.core.stores.sqlite.migrate import SCRIPTS
-from portico.core.stores.sqlite.sqlite_errors import plain_failures
+from portico.core.stores.sqlite.sqlite_errors import translate_sqlite_errors
 
 
 def upgrade(file: SqliteFile) -> None:
@@ -23,7 +23,7 @@ def upgrade(file: SqliteFile) -> None:
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     try:
-        with plain_failures(), engine.begin() as connection:
+        with translate_sqlite_errors(), engine.begin() as connection:
             tables = inspect(connection).get_table_names()
             if tables and "alembic_version" not in tables:
                 raise StoreUnavailable("the database belongs to another program")

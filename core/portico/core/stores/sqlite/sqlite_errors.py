@@ -25,7 +25,7 @@ _WORDS = {
 _OURS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.NotSupportedError)
 
 
-def unavailable(error: sqlite3.Error) -> StoreUnavailable:
+def to_store_unavailable(error: sqlite3.Error) -> StoreUnavailable:
     """Return the error to raise in place of one of SQLite's."""
     # The low byte is the primary code; the rest only refines it.
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
@@ -34,7 +34,7 @@ def unavailable(error: sqlite3.Error) -> StoreUnavailable:
     return (StoreFull if full else StoreUnavailable)(_WORDS.get(code, "the database refused the operation"))
 
 
-def failure_of(error: BaseException) -> StoreUnavailable | None:
+def find_failure(error: BaseException) -> StoreUnavailable | None:
     """Translate an exception of the driver or SQLAlchemy; None if it is not about the database's state."""
     if isinstance(error, StoreUnavailable):
         return error
@@ -42,21 +42,21 @@ def failure_of(error: BaseException) -> StoreUnavailable | None:
         return StoreUnavailable("the database is too busy; try again")
     cause = error.orig if isinstance(error, DBAPIError) else error
     return (
-        unavailable(cause)
+        to_store_unavailable(cause)
         if isinstance(cause, sqlite3.DatabaseError) and not isinstance(cause, _OURS)
         else None
     )
 
 
 @contextmanager
-def plain_failures() -> Iterator[None]:
+def translate_sqlite_errors() -> Iterator[None]:
     """Raise StoreUnavailable in place of the driver's and SQLAlchemy's exceptions about the database."""
     try:
         yield
     except StoreUnavailable:
         raise
     except Exception as error:
-        failure = failure_of(error)
+        failure = find_failure(error)
         if failure is None:
             raise
         raise failure from error

@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from portico.core.errors import StoreUnavailable
-from portico.core.stores.ports.stored_sizes import Whose
+from portico.core.stores.ports.stored_sizes import SizeScope
 from portico.core.stores.ports.stores import UNFINISHED_STATUSES
 from portico.core.stores.sqlite.database_file import SqliteFile
-from portico.core.stores.sqlite.sqlite_errors import plain_failures
+from portico.core.stores.sqlite.sqlite_errors import translate_sqlite_errors
 
 _T = TypeVar("_T")
 
@@ -55,7 +55,7 @@ class SqliteSizeStore:
         self._connections: list[sqlite3.Connection] = []
         self._closed = False
 
-    async def stored_bytes(self, whose: Whose) -> int:
+    async def stored_bytes(self, whose: SizeScope) -> int:
         return await self._on(self._stored_bytes, whose)
 
     async def owners(self) -> AsyncIterator[Sequence[str]]:
@@ -74,14 +74,14 @@ class SqliteSizeStore:
     async def _on(self, call: Callable[..., _T], *args: object) -> _T:
         if self._closed:
             raise StoreUnavailable("the store is closed")
-        with plain_failures():
+        with translate_sqlite_errors():
             return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
 
     def _connect(self) -> None:
         self._thread.connection = self._file.connect()
         self._connections.append(self._thread.connection)
 
-    def _stored_bytes(self, whose: Whose) -> int:
+    def _stored_bytes(self, whose: SizeScope) -> int:
         connection: sqlite3.Connection = self._thread.connection
         mine, values = (_MINE, (whose.name,)) if not whose.tenant else (_TENANTS, whose.between)
         live, total = _QUERIES[_NO_TENANTS if whose.tenant and not whose.name else mine]

@@ -10,14 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portico.core.stores.ports.memory_filters import MetadataFilter
 from portico.core.stores.ports.stores import MemoryHit, MemoryRecord, MessageHit, StoredMessage
-from portico.core.stores.search.ranking import scores, with_following
-from portico.core.stores.sql.compression import text_of
+from portico.core.stores.search.ranking import add_following_scores, scores
+from portico.core.stores.sql.compression import decode_text
 from portico.core.stores.sql.database import Database
-from portico.core.stores.sql.memory_filters import RECORD, alive, chosen
+from portico.core.stores.sql.memory_filters import MEMORY_COLUMNS, filter_conditions, not_expired
 from portico.core.stores.sql.schema import memories as stored
 from portico.core.stores.sql.schema import memory_words, message_words, messages
-from portico.core.stores.sqlite.full_text_index import SqliteWords, entry
-from portico.core.stores.sqlite.message_indexing import Entry, PendingMessages, Rows
+from portico.core.stores.sqlite.full_text_index import FullTextIndex, entry
+from portico.core.stores.sqlite.message_indexing import Entry, MessageIndexer, Rows
 
 _MESSAGE = (
     messages.c.session_id,
@@ -34,8 +34,8 @@ class SqliteMessageIndex:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._words = SqliteWords(database, message_words)
-        self._pending = PendingMessages(database, MessageEntries(self._words))
+        self._words = FullTextIndex(database, message_words)
+        self._pending = MessageIndexer(database, MessageIndexEntries(self._words))
 
     async def index_pending(self, limit: int) -> int:
         """Index up to `limit` messages; return how many."""
@@ -63,7 +63,7 @@ class SqliteMessageIndex:
         following = select(number, _following(number)).where(number.in_(_each(found)))
         async with self._database.read() as connection:
             pairs = [(row[0], row[1]) for row in await connection.execute(following)]
-            ranked = with_following(found, {one: other for one, other in pairs if other is not None})
+            ranked = add_following_scores(found, {one: other for one, other in pairs if other is not None})
             if fits:
                 place = messages.c.position
                 answers = select(place).where(place.in_(_each(ranked)), _is_chosen(place, roles, types))
@@ -85,15 +85,16 @@ class SqliteMessageIndex:
         await self._words.remove(connection, positions)
 
 
-class MessageEntries:
+class MessageIndexEntries:
     """Makes index entries of messages and adds them to the index."""
 
-    def __init__(self, words: SqliteWords) -> None:
+    def __init__(self, words: FullTextIndex) -> None:
         self._words = words
 
     def entries(self, rows: Rows) -> Sequence[Entry]:
         return [
-            entry(row.position, row.user_id, row.session_id, text_of(row.text, row.payload)) for row in rows
+            entry(row.position, row.user_id, row.session_id, decode_text(row.text, row.payload))
+            for row in rows
         ]
 
     async def add(self, connection: AsyncConnection, entries: Sequence[Entry]) -> None:
@@ -109,7 +110,7 @@ class SqliteMemoryIndex:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._words = SqliteWords(database, memory_words)
+        self._words = FullTextIndex(database, memory_words)
 
     async def add(self, connection: AsyncConnection, memories: Mapping[int, MemoryRecord]) -> None:
         """Index memories by their numbers."""
@@ -122,11 +123,11 @@ class SqliteMemoryIndex:
     async def search(
         self, user_id: str, query: str, limit: int, session_id: str | None, filter: MetadataFilter
     ) -> Sequence[MemoryHit]:
-        of_user = [stored.c.user_id == user_id, alive(), *chosen(filter, stored.c.number)]
+        of_user = [stored.c.user_id == user_id, not_expired(), *filter_conditions(filter, stored.c.number)]
         fits = exists().where(stored.c.number == memory_words.c.number, *of_user)
         found = await scores(self._words.of(user_id, session_id, fits), query)
         best = nlargest(limit, found, key=lambda number: (found[number], number))
-        records = select(stored.c.number, *RECORD).where(stored.c.number.in_(_each(best)))
+        records = select(stored.c.number, *MEMORY_COLUMNS).where(stored.c.number.in_(_each(best)))
         async with self._database.read() as connection:
             rows = {row[0]: MemoryRecord(*row[1:]) for row in await connection.execute(records)}
         # The user is compared here for the same reason as for messages.

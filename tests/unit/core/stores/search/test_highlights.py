@@ -1,6 +1,6 @@
 import pytest
 
-from portico.core.stores.search.highlights import LOOKED_AT, highlights
+from portico.core.stores.search.highlights import MAX_SCANNED_CHARACTERS, highlights
 
 
 def shown(text: str, query: str) -> list[str]:
@@ -61,7 +61,7 @@ def test_many_words_of_one_piece_are_all_highlighted() -> None:
 
 
 def test_what_is_far_behind_is_not_looked_at() -> None:
-    assert highlights("x " * LOOKED_AT + "penguin", "penguin") == []
+    assert highlights("x " * MAX_SCANNED_CHARACTERS + "penguin", "penguin") == []
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,13 @@
 import pytest
 
-from portico.core.stores.search.stop_words import FUNCTION_WORDS
-from portico.core.stores.search.tokenizer import MAX_WORD, query_words, text_words
+from portico.core.stores.search.stop_words import STOP_WORDS
+from portico.core.stores.search.tokenizer import MAX_TOKEN_CHARACTERS, tokenize, tokenize_query
 
 
 def meet(one: str, other: str) -> bool:
     """Return whether a query of each finds a text of the other."""
     return all(
-        set(query_words(query)) & set(text_words(text)) for query, text in ((one, other), (other, one))
+        set(tokenize_query(query)) & set(tokenize(text)) for query, text in ((one, other), (other, one))
     )
 
 
@@ -41,7 +41,7 @@ def meet(one: str, other: str) -> bool:
     ],
 )
 def test_a_text_is_found_by_its_words_and_pairs(text: str, words: list[str]) -> None:
-    assert text_words(text) == words
+    assert tokenize(text) == words
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_forms_of_a_word_meet(one: str, other: str) -> None:
 
 @pytest.mark.parametrize("letter", "我喜欢")
 def test_a_single_character_is_found_in_what_has_no_spaces(letter: str) -> None:
-    assert set(query_words(letter)) <= set(text_words("我喜欢"))
+    assert set(tokenize_query(letter)) <= set(tokenize("我喜欢"))
 
 
 @pytest.mark.parametrize(
@@ -122,19 +122,19 @@ def test_other_words_do_not_meet(one: str, other: str) -> None:
 
 
 def test_a_query_has_each_word_once_without_function_words() -> None:
-    assert query_words("猫 and 猫 and 東京") == ["猫", "東京"]
-    assert query_words("Which penguins did you see, and where are THE penguins?") == ["penguin", "see"]
-    assert query_words("To be or not to be") == ["to", "be", "or", "not"]
-    assert query_words("What's it about?") == ["what", "it", "about"]
-    assert len(FUNCTION_WORDS) > 110
+    assert tokenize_query("猫 and 猫 and 東京") == ["猫", "東京"]
+    assert tokenize_query("Which penguins did you see, and where are THE penguins?") == ["penguin", "see"]
+    assert tokenize_query("To be or not to be") == ["to", "be", "or", "not"]
+    assert tokenize_query("What's it about?") == ["what", "it", "about"]
+    assert len(STOP_WORDS) > 110
 
 
 def test_what_is_long_is_cut_for_texts_and_queries_alike() -> None:
     long = "x" * 100_000
-    assert text_words(long) == query_words(long) == ["x" * MAX_WORD]
-    assert len(query_words(" ".join(f"w{number}" for number in range(5000)))) == 1024
+    assert tokenize(long) == tokenize_query(long) == ["x" * MAX_TOKEN_CHARACTERS]
+    assert len(tokenize_query(" ".join(f"w{number}" for number in range(5000)))) == 1024
 
 
 @pytest.mark.parametrize("unit", ["1 ", "1-", "a-", "1)", "aB", "a'", "1,000,", "ा", "猫", "#", "a+"])
 def test_no_text_takes_more_than_its_length(unit: str) -> None:
-    assert len(text_words(unit * 20_000)) <= 60_002
+    assert len(tokenize(unit * 20_000)) <= 60_002

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from portico.core.stores.sql.compression import (
     LARGE_BYTES,
     MIN_PACKED_BYTES,
-    packed,
-    placed,
-    plain,
-    referring,
-    text_of,
-    unpacked,
+    compress,
+    compress_with_references,
+    decode_text,
+    decompress,
+    encode_plain,
+    encode_text,
 )
 
 WORDS = b"the lamp on the table is lit and nobody reads " * 80
@@ -22,17 +22,17 @@ WORDS = b"the lamp on the table is lit and nobody reads " * 80
 
 @given(st.binary(max_size=50) | st.binary(max_size=50).map(lambda data: data * 200))
 def test_data_is_read_as_it_was_stored_packed_or_not(data: bytes) -> None:
-    stored = plain(data)
-    assert unpacked(stored) == data
-    less = packed(stored)
-    assert less is None or (unpacked(less), packed(less), len(less) < len(stored)) == (data, None, True)
+    stored = encode_plain(data)
+    assert decompress(stored) == data
+    less = compress(stored)
+    assert less is None or (decompress(less), compress(less), len(less) < len(stored)) == (data, None, True)
 
 
 def test_what_is_small_or_would_stay_as_large_is_left() -> None:
     noise = random.Random(1).randbytes(MIN_PACKED_BYTES * 4)
-    assert packed(plain(noise)) is None
-    assert packed(WORDS[: MIN_PACKED_BYTES - 1]) is None
-    assert packed(WORDS) is not None
+    assert compress(encode_plain(noise)) is None
+    assert compress(WORDS[: MIN_PACKED_BYTES - 1]) is None
+    assert compress(WORDS) is not None
 
 
 @settings(max_examples=200, deadline=None)
@@ -47,12 +47,12 @@ def test_what_repeats_earlier_rows_refers_to_them(seed: int, sizes: list[int], r
     texts = [b"ab" * (size // 2) if repetitive else chance.randbytes(size) for size in sizes]
     rows = {number: b"\x0ahead" + text + b"tail" for number, text in enumerate(texts)}
     whole = b"\x0a" + b"between".join(texts) + b"end"
-    stored = referring(whole, list(rows.items()))
+    stored = compress_with_references(whole, list(rows.items()))
     if stored is None:
-        stored = plain(whole)
-    assert unpacked(stored, rows.__getitem__) == whole
-    less = packed(stored)
-    assert less is None or unpacked(less, rows.__getitem__) == whole
+        stored = encode_plain(whole)
+    assert decompress(stored, rows.__getitem__) == whole
+    less = compress(stored)
+    assert less is None or decompress(less, rows.__getitem__) == whole
     if not repetitive:
         assert len(stored) < len(whole) - sum(size for size in sizes if size >= 5000) + 200
 
@@ -60,23 +60,23 @@ def test_what_repeats_earlier_rows_refers_to_them(seed: int, sizes: list[int], r
 def test_a_repeated_text_is_there_once() -> None:
     text = random.Random(2).randbytes(1_000_000)
     delta, message = b"\x0a" + b"d" * 60_000 + text + b"!", b"\x0ahead" + text + b"tail"
-    stored = referring(message, [(0, delta)])
+    stored = compress_with_references(message, [(0, delta)])
     assert stored is not None
     assert len(stored) < 100
-    assert unpacked(stored, {0: delta}.__getitem__) == message
-    assert referring(random.Random(3).randbytes(LARGE_BYTES), [(0, delta)]) is None
+    assert decompress(stored, {0: delta}.__getitem__) == message
+    assert compress_with_references(random.Random(3).randbytes(LARGE_BYTES), [(0, delta)]) is None
 
 
 def test_a_form_of_a_later_release_is_refused() -> None:
     with pytest.raises(ValueError, match="does not support"):
-        unpacked(b"\x00data")
+        decompress(b"\x00data")
 
 
 @pytest.mark.parametrize("text", ["", "x", "häl\nlo", "häl\nlo " * 1000])
 def test_a_text_is_found_in_its_payload(text: str) -> None:
     payload = b"\x0a before " + text.encode() + b" behind"
-    stored = placed(text, payload)
+    stored = encode_text(text, payload)
     assert isinstance(stored, bytes) == (len(payload) > 4096)
-    for kept in (payload, packed(payload) or payload):
-        assert text_of(stored, kept) == text
-    assert placed(text, b"\x0a" + b"?" * 5000) == (text or placed("", b"\x0a" + b"?" * 5000))
+    for kept in (payload, compress(payload) or payload):
+        assert decode_text(stored, kept) == text
+    assert encode_text(text, b"\x0a" + b"?" * 5000) == (text or encode_text("", b"\x0a" + b"?" * 5000))

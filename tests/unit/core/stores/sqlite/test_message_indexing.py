@@ -48,7 +48,7 @@ async def test_who_has_nothing_pending_waits_for_nobody_who_writes(stores: Store
 async def test_a_search_finds_what_is_pending_among_few_and_among_many(
     stores: Stores, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    monkeypatch.setattr(message_indexing, "FEW_MESSAGES", few)
+    monkeypatch.setattr(message_indexing, "IMMEDIATE_INDEX_LIMIT", few)
     await tell(stores, "ada", "penguin 1", "penguin 2")
     assert await stores.sessions.index_pending(1) == 1
     await tell(stores, "bob", *(f"penguin {number}" for number in range(70)))
@@ -62,13 +62,13 @@ async def test_a_step_has_a_bounded_size(stores: Stores, monkeypatch: pytest.Mon
     await tell(stores, "ada", *(f"{number:04} penguin " * 4 for number in range(20)))
     await tell(stores, "bob", "penguin " * 100, "penguin", "")
     steps: list[int] = []
-    add = message_indexing.PendingMessages._write
+    add = message_indexing.MessageIndexer._write
 
     async def write(self: object, rows: message_indexing.Rows, progress: object = None) -> None:
         steps.append(sum(len(row.text) for row in rows))
         await add(self, rows, progress)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(message_indexing.PendingMessages, "_write", write)
+    monkeypatch.setattr(message_indexing.MessageIndexer, "_write", write)
     assert len(await found(stores, "ada")) == 20
     assert max(steps) <= 156
     assert len(steps) >= 10

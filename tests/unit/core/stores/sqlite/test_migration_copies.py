@@ -18,7 +18,7 @@ from portico.core.integrity.database_check import DatabaseCheck
 from portico.core.stores.sqlite import migration_copies
 from portico.core.stores.sqlite.database_file import SqliteFile
 from portico.core.stores.sqlite.migrate import migrate, newest, revision_of, revisions
-from portico.core.stores.sqlite.migration_copies import copies_of, copy_before
+from portico.core.stores.sqlite.migration_copies import copy_before_migration, list_copies
 
 OLDER = sorted(revisions() - {newest()})
 
@@ -55,7 +55,7 @@ def test_a_database_of_an_older_release_is_copied_whole(older: str, tmp_path: Pa
             migrate(file, copy=True)
     finally:
         os.umask(before)
-    (copy,) = copies_of(file.path)
+    (copy,) = list_copies(file.path)
     assert copy.name == f"{file.path.name}.before-{newest()}"
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     assert (revision(copy), revision(file.path)) == (older, newest())
@@ -71,18 +71,18 @@ def test_what_is_new_or_up_to_date_is_not_copied(tmp_path: Path) -> None:
     file = SqliteFile(tmp_path / "x.db")
     for _ in range(2):
         migrate(file, copy=True)
-    assert copies_of(file.path) == []
+    assert list_copies(file.path) == []
     migrate(database_at(OLDER[-1], tmp_path / "y.db"), copy=False)
-    assert copies_of(tmp_path / "y.db") == []
+    assert list_copies(tmp_path / "y.db") == []
 
 
 def test_the_newest_copies_stay(tmp_path: Path) -> None:
     file = database_at(OLDER[0], tmp_path / "x.db")
     for number, name in enumerate(["0101", "0102", "0103", "0103"]):
         with closing(add_session(file, f"s{number}")) as connection:
-            copy = copy_before(connection, file.path, name)
+            copy = copy_before_migration(connection, file.path, name)
         os.utime(copy, (number, number))
-    assert [path.name for path in copies_of(file.path)] == ["x.db.before-0103", "x.db.before-0102"]
+    assert [path.name for path in list_copies(file.path)] == ["x.db.before-0103", "x.db.before-0102"]
     assert len(sessions(copy)) == 4
 
 
@@ -113,7 +113,7 @@ async def test_a_core_says_where_the_copy_is_and_starts_from_it_elsewhere(
     store = f"sqlite:///{file.path}"
     async with running_core(scripted_agents(), tmp_path, store=store):
         pass
-    (copy,) = copies_of(file.path)
+    (copy,) = list_copies(file.path)
     assert str(copy) in caplog.text
     # Restore the older release's database in another folder: the only way to undo a migration.
     (tmp_path / "new").mkdir()
@@ -125,4 +125,4 @@ async def test_a_core_says_where_the_copy_is_and_starts_from_it_elsewhere(
         Client(server.addresses[0]) as client,
     ):
         assert (await client.sessions.get("kept", user_id="ada")).session_id == "kept"
-    assert copies_of(tmp_path / "new" / "portico.db") == []
+    assert list_copies(tmp_path / "new" / "portico.db") == []

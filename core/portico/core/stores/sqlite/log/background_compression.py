@@ -10,15 +10,15 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from portico.core.stores.sql.compression import packed
-from portico.core.stores.sql.epoch_fence import Owner
+from portico.core.stores.sql.compression import compress
+from portico.core.stores.sql.epoch_fence import EpochFence
 
 STEP_BYTES = 1024 * 1024
 STEP_ROWS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class CompressionJob:
     """A column to compress, of a table with rowids. `key` identifies a row, `name` the job's progress."""
 
     name: str
@@ -28,22 +28,22 @@ class Job:
 
 
 JOBS = (
-    Job("packed events", "run_events", "data", ("run_id", "first")),
-    Job("packed messages", "messages", "payload", ("position",)),
+    CompressionJob("packed events", "run_events", "data", ("run_id", "first")),
+    CompressionJob("packed messages", "messages", "payload", ("position",)),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CompressionStep:
     """The result of one step, over the rowids after `since` up to `to`."""
 
-    job: Job
+    job: CompressionJob
     since: int
     to: int
     smaller: Sequence[tuple[object, ...]]  # the new value, the key, and the length of the old value
 
 
-def look(connection: sqlite3.Connection) -> Step | None:
+def find_step(connection: sqlite3.Connection) -> CompressionStep | None:
     """Read and compress the next unprocessed rows; None if there are none."""
     for job in JOBS:
         found = _look(connection, job)
@@ -52,7 +52,7 @@ def look(connection: sqlite3.Connection) -> Step | None:
     return None
 
 
-def _look(connection: sqlite3.Connection, job: Job) -> Step | None:
+def _look(connection: sqlite3.Connection, job: CompressionJob) -> CompressionStep | None:
     rows = connection.execute("SELECT position FROM search_progress WHERE index_name = ?", (job.name,))
     since = to = max((position for (position,) in rows), default=0)
     smaller = []
@@ -64,17 +64,17 @@ def _look(connection: sqlite3.Connection, job: Job) -> Step | None:
     )
     for number, value, *key in cursor:
         to = number
-        less = packed(value)
+        less = compress(value)
         if less is not None:
             smaller.append((less, *key, len(value)))
         size += len(value)
         if size >= STEP_BYTES:
             break
     cursor.close()
-    return None if to == since else Step(job, since, to, smaller)
+    return None if to == since else CompressionStep(job, since, to, smaller)
 
 
-def store(connection: sqlite3.Connection, step: Step, owner: Owner) -> None:
+def store_step(connection: sqlite3.Connection, step: CompressionStep, owner: EpochFence) -> None:
     """Write the step's rows, in one transaction. Rows deleted since stay deleted. Raises FencedOut."""
     job = step.job
     key = " AND ".join(f"{name} = ?" for name in job.key)
@@ -95,7 +95,7 @@ def store(connection: sqlite3.Connection, step: Step, owner: Owner) -> None:
         raise
 
 
-def not_beyond_the_end(connection: sqlite3.Connection) -> None:
+def reset_position_after_deletion(connection: sqlite3.Connection) -> None:
     """Move the progress back after a delete of events, since SQLite reuses the rowids of the last rows."""
     connection.execute(
         "UPDATE search_progress SET position ="

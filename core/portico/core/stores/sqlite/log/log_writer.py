@@ -14,9 +14,15 @@ from typing import Any
 
 from portico.core.errors import FencedOut
 from portico.core.stores.ports.stores import UNFINISHED_STATUSES, Chunk, Commit, NewMessage, RunRecord
-from portico.core.stores.sql.compression import LARGE_BYTES, Row, placed, plain, referring
-from portico.core.stores.sql.epoch_fence import IS_OWNED, Owner
-from portico.core.stores.sqlite.log.unflushed_chunks import Plan, Tails
+from portico.core.stores.sql.compression import (
+    LARGE_BYTES,
+    EventRow,
+    compress_with_references,
+    encode_plain,
+    encode_text,
+)
+from portico.core.stores.sql.epoch_fence import OWNED_CONDITION, EpochFence
+from portico.core.stores.sqlite.log.unflushed_chunks import FlushPlan, UnflushedChunks
 
 MAX_VARIABLES = 32766  # SQLite's limit for one statement
 PAGE_BYTES = 4096
@@ -60,18 +66,18 @@ _MESSAGES: _Insert = (
 
 _LAST = "SELECT max(last) FROM run_events WHERE run_id = ?"
 _SEGMENT = "INSERT INTO log_segments (segment_id, data) VALUES (?, ?)"
-_OWNED_SEGMENT = f"INSERT INTO log_segments (segment_id, data) SELECT ?, ? WHERE EXISTS ({IS_OWNED})"
+_OWNED_SEGMENT = f"INSERT INTO log_segments (segment_id, data) SELECT ?, ? WHERE EXISTS ({OWNED_CONDITION})"
 
 # Deletes at most 512 of the segments that a long tail has kept, so that no commit takes long. That is more
 # than the 256 written until the next execution.
-UNNEEDED_SEGMENTS = (
+DELETE_FLUSHED_SEGMENTS = (
     "DELETE FROM log_segments WHERE segment_id < min(?, (SELECT min(segment_id) + 512 FROM log_segments))"
 )
 
 _Statement = tuple[str, list[Any]]
 
 
-def write(connection: sqlite3.Connection, commit: Commit, tails: Tails, owner: Owner) -> int:
+def write(connection: sqlite3.Connection, commit: Commit, tails: UnflushedChunks, owner: EpochFence) -> int:
     """Write a commit in one transaction; return about how many bytes it added to the write-ahead log.
 
     Raises FencedOut.
@@ -79,7 +85,7 @@ def write(connection: sqlite3.Connection, commit: Commit, tails: Tails, owner: O
     plan = tails.plan(commit, _lasts(connection, tails.unknown(commit)))
     statements = list(_statements(commit, plan))
     if plan.segment and not plan.segment_id % 256:
-        statements.append((UNNEEDED_SEGMENTS, [tails.first_needed()]))
+        statements.append((DELETE_FLUSHED_SEGMENTS, [tails.first_needed()]))
     if len(statements) == 1 and plan.segment:
         # A single statement is a transaction of its own, with a fifth of the calls. Most commits write only a
         # segment.
@@ -92,16 +98,16 @@ def write(connection: sqlite3.Connection, commit: Commit, tails: Tails, owner: O
     return _wal_bytes(commit, plan)
 
 
-def settle(connection: sqlite3.Connection, tails: Tails, owner: Owner) -> None:
+def flush(connection: sqlite3.Connection, tails: UnflushedChunks, owner: EpochFence) -> None:
     """Write all tails as rows, and delete all segments. Raises FencedOut."""
     rows = _stored(tails.settle_all())
     _transact(connection, [*_rows(_CHUNKS, rows), ("DELETE FROM log_segments", [])], owner)
     tails.all_settled()
 
 
-def restore(connection: sqlite3.Connection) -> Tails:
+def load_unflushed(connection: sqlite3.Connection) -> UnflushedChunks:
     """Restore the tails from the segments."""
-    tails = Tails()
+    tails = UnflushedChunks()
     segments = connection.execute("SELECT segment_id, data FROM log_segments ORDER BY segment_id").fetchall()
     states = ", ".join(repr(status) for status in UNFINISHED_STATUSES)
     unfinished = connection.execute(f"SELECT run_id FROM runs WHERE status IN ({states})")  # noqa: S608
@@ -120,7 +126,7 @@ def _lasts(connection: sqlite3.Connection, run_ids: Iterable[str]) -> dict[str, 
     return found
 
 
-def _transact(connection: sqlite3.Connection, statements: Sequence[_Statement], owner: Owner) -> None:
+def _transact(connection: sqlite3.Connection, statements: Sequence[_Statement], owner: EpochFence) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         owner.check(connection)
@@ -134,7 +140,7 @@ def _transact(connection: sqlite3.Connection, statements: Sequence[_Statement], 
         raise
 
 
-def _wal_bytes(commit: Commit, plan: Plan) -> int:
+def _wal_bytes(commit: Commit, plan: FlushPlan) -> int:
     """Estimate how many bytes the commit adds to the write-ahead log, which consists of whole pages."""
     # Ids are random, so each row changes a page of its own in nearly every index.
     pages = 6 * len(commit.runs) + 2 * len(plan.rows) + 4 * len(commit.messages) + 2 * len(commit.sessions)
@@ -147,7 +153,7 @@ def _wal_bytes(commit: Commit, plan: Plan) -> int:
     )
 
 
-def _statements(commit: Commit, plan: Plan) -> Iterator[_Statement]:
+def _statements(commit: Commit, plan: FlushPlan) -> Iterator[_Statement]:
     if commit.runs:
         yield from _rows(_RUNS, [value for run in commit.runs for value in _run(run)])
     if plan.rows:
@@ -184,16 +190,16 @@ def _stored(rows: Sequence[Chunk]) -> list[Any]:
     references to it.
     """
     values: list[Any] = []
-    large: dict[str, list[Row]] = {}
+    large: dict[str, list[EventRow]] = {}
     for run_id, first, last, data in rows:
         if len(data) < LARGE_BYTES:
-            values += (run_id, first, last, plain(data))
+            values += (run_id, first, last, encode_plain(data))
             continue
         earlier = large.setdefault(run_id, [])
-        less = referring(data, earlier)
+        less = compress_with_references(data, earlier)
         if less is None:
             earlier.append((first, data))
-        values += (run_id, first, last, plain(data) if less is None else less)
+        values += (run_id, first, last, encode_plain(data) if less is None else less)
     return values
 
 
@@ -223,8 +229,8 @@ def _message(message: NewMessage) -> tuple[Any, ...]:
         message.session_id,
         message.message_id,
         message.role,
-        placed(message.text, message.payload),
-        plain(message.payload),
+        encode_text(message.text, message.payload),
+        encode_plain(message.payload),
         message.created_at,
         message.run_id,
         message.type,

@@ -13,7 +13,7 @@ import time
 from typing import Protocol
 
 from portico.core.errors import StoreUnavailable
-from portico.core.stores.sql.epoch_fence import Owner
+from portico.core.stores.sql.epoch_fence import EpochFence
 from portico.telemetry.log.retry_log import RetryLog
 
 log = logging.getLogger(__name__)
@@ -21,13 +21,13 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 2.0
 KEPT_PAGES = 1024  # free pages to keep for later writes: these, or an eighth of the file if that is more
 STEP_PAGES = 128  # pages per step, since a commit may have to wait for it
-REST = 4.0  # the wait after a step, as a multiple of the step's duration
+REST_FACTOR = 4.0  # the wait after a step, as a multiple of the step's duration
 BUSY_REST = 100.0  # the same for compression during writes, which can wait until there are none
 
 _INCREMENTAL = 2
 
 
-class Kept(Protocol):
+class MaintainedLog(Protocol):
     """The database to maintain."""
 
     async def finish_removals(self) -> None: ...
@@ -39,10 +39,10 @@ class Kept(Protocol):
     async def cut(self) -> bool: ...
 
 
-class Upkeep:
+class Maintenance:
     """The maintenance task. It starts with a write, and ends when nothing is left to do."""
 
-    def __init__(self, database: Kept) -> None:
+    def __init__(self, database: MaintainedLog) -> None:
         self._database = database
         self._writes = 0
         self._refused, self._defects = RetryLog(), RetryLog()
@@ -95,7 +95,7 @@ class Upkeep:
             any_packed = True
             took = time.monotonic() - began
             self._busy_until = began + took * BUSY_REST
-            await asyncio.sleep(took * REST)
+            await asyncio.sleep(took * REST_FACTOR)
         return True
 
     async def _shrink(self) -> bool:
@@ -106,10 +106,10 @@ class Upkeep:
             if not await self._database.give_back():
                 return any_given
             any_given = True
-            await asyncio.sleep((time.monotonic() - began) * REST)
+            await asyncio.sleep((time.monotonic() - began) * REST_FACTOR)
 
 
-def give_back(connection: sqlite3.Connection, owner: Owner, *, keep: bool = True) -> int:
+def release_pages(connection: sqlite3.Connection, owner: EpochFence, *, keep: bool = True) -> int:
     """Cut free pages off the end of the file, in one transaction; return how many.
 
     A file of an older release has no pointer map, so none can be cut off until the file is rewritten.

@@ -9,15 +9,15 @@ to their end, and gets the error that the run does not exist.
 import sqlite3
 from collections.abc import Sequence
 
-from portico.core.stores.deletion_steps import ROW_BYTES, STEP_BYTES, STEP_ROWS, one_step
-from portico.core.stores.sql.epoch_fence import Owner
-from portico.core.stores.sqlite.log.background_compression import not_beyond_the_end
-from portico.core.stores.sqlite.log.log_writer import UNNEEDED_SEGMENTS
-from portico.core.stores.sqlite.log.unflushed_chunks import Tails
+from portico.core.stores.deletion_steps import ROW_BYTES, STEP_BYTES, STEP_ROWS, next_batch
+from portico.core.stores.sql.epoch_fence import EpochFence
+from portico.core.stores.sqlite.log.background_compression import reset_position_after_deletion
+from portico.core.stores.sqlite.log.log_writer import DELETE_FLUSHED_SEGMENTS
+from portico.core.stores.sqlite.log.unflushed_chunks import UnflushedChunks
 
 
-def remove_some(
-    connection: sqlite3.Connection, tails: Tails, run_ids: Sequence[str], owner: Owner
+def delete_batch(
+    connection: sqlite3.Connection, tails: UnflushedChunks, run_ids: Sequence[str], owner: EpochFence
 ) -> tuple[int, Sequence[str]]:
     """Delete some of the runs, in one transaction.
 
@@ -38,8 +38,8 @@ def remove_some(
         owner.check(connection)
         found, left = _remove(connection, tails, run_ids)
         # The runs' content is also deleted with those segments that no other run needs.
-        connection.execute(UNNEEDED_SEGMENTS, (tails.first_needed(),))
-        not_beyond_the_end(connection)
+        connection.execute(DELETE_FLUSHED_SEGMENTS, (tails.first_needed(),))
+        reset_position_after_deletion(connection)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
@@ -48,13 +48,13 @@ def remove_some(
     return found, left
 
 
-def half_removed(connection: sqlite3.Connection) -> Sequence[str]:
+def partially_deleted_runs(connection: sqlite3.Connection) -> Sequence[str]:
     """Return the runs with events left by an interrupted delete."""
     return [run_id for (run_id,) in connection.execute("SELECT run_id FROM deleted_runs").fetchall()]
 
 
 def _remove(
-    connection: sqlite3.Connection, tails: Tails, run_ids: Sequence[str]
+    connection: sqlite3.Connection, tails: UnflushedChunks, run_ids: Sequence[str]
 ) -> tuple[int, Sequence[str]]:
     found = 0
     room = STEP_BYTES
@@ -78,7 +78,7 @@ def _remove_events(connection: sqlite3.Connection, run_id: str, room: int) -> tu
         "SELECT first, length(data) FROM run_events WHERE run_id = ? ORDER BY first DESC LIMIT ?",
         (run_id, STEP_ROWS + 1),
     ).fetchall()
-    firsts = one_step(rows[:STEP_ROWS], room)
+    firsts = next_batch(rows[:STEP_ROWS], room)
     if len(firsts) == len(rows):
         connection.execute("DELETE FROM run_events WHERE run_id = ?", (run_id,))
     else:

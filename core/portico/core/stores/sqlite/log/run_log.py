@@ -8,27 +8,27 @@ from functools import partial
 from typing import Any, TypeVar
 
 from portico.core.errors import FencedOut, RunNotFound, StoreFull, StoreUnavailable
-from portico.core.stores.disk_reserve import makes_room
+from portico.core.stores.disk_reserve import uses_disk_reserve
 from portico.core.stores.ports.stores import UNFINISHED_STATUSES, Chunk, Commit, RunFilter, RunRecord
-from portico.core.stores.sql.compression import unpacked
-from portico.core.stores.sql.epoch_fence import Owner
+from portico.core.stores.sql.compression import decompress
+from portico.core.stores.sql.epoch_fence import EpochFence
 from portico.core.stores.sql.schema import IS_EPHEMERAL
 from portico.core.stores.sqlite.connection_thread import CallThread
 from portico.core.stores.sqlite.database_file import INCREMENTAL, SqliteFile
 from portico.core.stores.sqlite.database_lock import DatabaseLock
-from portico.core.stores.sqlite.log.background_compression import look, rewrite, store
-from portico.core.stores.sqlite.log.log_writer import RUN_COLUMNS, restore, settle, write
-from portico.core.stores.sqlite.log.maintenance import Upkeep, give_back
-from portico.core.stores.sqlite.log.run_deletion import half_removed, remove_some
-from portico.core.stores.sqlite.log.run_queries import SELECT_RUNS, counting, ended, listing
+from portico.core.stores.sqlite.log.background_compression import find_step, rewrite, store_step
+from portico.core.stores.sqlite.log.log_writer import RUN_COLUMNS, flush, load_unflushed, write
+from portico.core.stores.sqlite.log.maintenance import Maintenance, release_pages
+from portico.core.stores.sqlite.log.run_deletion import delete_batch, partially_deleted_runs
+from portico.core.stores.sqlite.log.run_queries import SELECT_RUNS, select_count, select_ended, select_page
 from portico.core.stores.sqlite.log.wal_checkpoint import Checkpointer
-from portico.core.stores.sqlite.log.wal_identity import WalBase, check_log
-from portico.core.stores.sqlite.sqlite_errors import plain_failures
+from portico.core.stores.sqlite.log.wal_identity import WalIdentity, check_wal_belongs
+from portico.core.stores.sqlite.sqlite_errors import translate_sqlite_errors
 
 _T = TypeVar("_T")
 
 # The most steps in which the pages that one transaction freed on a full disk are returned to the disk.
-ROOM_STEPS = 8
+RESTORE_STEPS = 8
 
 # Starts at the chunk that holds the event after the cursor, or at the first chunk after it.
 _READ = (
@@ -47,7 +47,7 @@ class SqliteRunLog:
         file: SqliteFile,
         turn: asyncio.Lock | None = None,
         lock: DatabaseLock | None = None,
-        owner: Owner | None = None,
+        owner: EpochFence | None = None,
     ) -> None:
         """Open the run log.
 
@@ -62,18 +62,18 @@ class SqliteRunLog:
         """
         # Writers of this process take turns; otherwise SQLite would find the file locked, and sleep.
         self._turn = turn or asyncio.Lock()
-        settled = check_log(file.path)
-        with plain_failures():
+        settled = check_wal_belongs(file.path)
+        with translate_sqlite_errors():
             self._writing = file.connect()
             self._reading = file.connect()
             # Claim before reading the tails: the tails would lack later writes of the previous owner.
-            self.owner = owner or Owner.claim(self._writing)
-            self._tails = restore(self._writing)
+            self.owner = owner or EpochFence.claim(self._writing)
+            self._tails = load_unflushed(self._writing)
         self._writer = CallThread("portico-log-writer")
         self._reader = CallThread("portico-log-reader")
-        base = WalBase(file.path, settled, self._writing, self.owner)
+        base = WalIdentity(file.path, settled, self._writing, self.owner)
         self._checkpointer = Checkpointer(file, self._writer, self._writing, self._turn, base)
-        self._upkeep = Upkeep(self)
+        self._upkeep = Maintenance(self)
         self._lock = lock
         self._closed = False
 
@@ -108,12 +108,12 @@ class SqliteRunLog:
     async def list(
         self, where: RunFilter, before: tuple[float, str] | None, limit: int, *, by_status: bool = False
     ) -> Sequence[RunRecord]:
-        sql, values = listing(where, before, limit, by_status=by_status)
+        sql, values = select_page(where, before, limit, by_status=by_status)
         rows = await self._on(self._reader, self._fetch, sql, values)
         return [_record(row) for row in rows]
 
     async def count(self, where: RunFilter) -> int:
-        rows = await self._on(self._reader, self._fetch, *counting(where))
+        rows = await self._on(self._reader, self._fetch, *select_count(where))
         number: int = rows[0][0]
         return number
 
@@ -157,14 +157,14 @@ class SqliteRunLog:
             await self.wrote()
         return number
 
-    @makes_room
+    @uses_disk_reserve
     async def _remove_some(self, run_ids: Sequence[str]) -> tuple[int, Sequence[str]]:
         async with self._turn:
-            return await self._on(self._writer, remove_some, self._writing, self._tails, run_ids, self.owner)
+            return await self._on(self._writer, delete_batch, self._writing, self._tails, run_ids, self.owner)
 
     async def finish_removals(self) -> None:
         """Finish deletes that a crash interrupted."""
-        await self.delete_all(await self._on(self._writer, half_removed, self._writing))
+        await self.delete_all(await self._on(self._writer, partially_deleted_runs, self._writing))
 
     async def wrote(self) -> None:
         """Record a write by another store; return when more may be written to the write-ahead log."""
@@ -177,7 +177,7 @@ class SqliteRunLog:
         return [run_id for (run_id,) in await self._on(self._reader, self._fetch, sql, (user_id, limit))]
 
     async def ended(self, before: float, limit: int) -> Sequence[str]:
-        rows = await self._on(self._reader, self._fetch, *ended(before, limit))
+        rows = await self._on(self._reader, self._fetch, *select_ended(before, limit))
         return [run_id for (run_id,) in rows]
 
     async def open_room(self) -> None:
@@ -190,9 +190,9 @@ class SqliteRunLog:
         """Return the pages that the delete freed to the disk. The caller holds the turn."""
         with suppress(StoreUnavailable):
             await self._on(self._writer, self._set, "PRAGMA secure_delete = ON")
-            for _ in range(ROOM_STEPS):
+            for _ in range(RESTORE_STEPS):
                 number = await self._on(
-                    self._writer, partial(give_back, keep=False), self._writing, self.owner
+                    self._writer, partial(release_pages, keep=False), self._writing, self.owner
                 )
                 await self._checkpointer.cut_in_turn()
                 if not number:
@@ -215,17 +215,17 @@ class SqliteRunLog:
 
     async def pack(self) -> bool:
         """Compress some stored rows; return whether any were left to examine."""
-        step = await self._checkpointer.read(look)
+        step = await self._checkpointer.read(find_step)
         if step is not None:
             async with self._turn:
-                await self._on(self._writer, store, self._writing, step, self.owner)
+                await self._on(self._writer, store_step, self._writing, step, self.owner)
             await self._checkpointer.keep_up()
         return step is not None
 
     async def give_back(self) -> int:
         """Return some of the file's free pages to the disk, if there are many; return how many."""
         async with self._turn:
-            number = await self._on(self._writer, give_back, self._writing, self.owner)
+            number = await self._on(self._writer, release_pages, self._writing, self.owner)
         await self._checkpointer.keep_up()
         return number
 
@@ -241,7 +241,7 @@ class SqliteRunLog:
 
     async def _on(self, thread: CallThread, call: Callable[..., _T], *args: Any) -> _T:
         self._check_open()
-        with plain_failures():
+        with translate_sqlite_errors():
             try:
                 return await thread.call(call, *args)
             except FencedOut:
@@ -289,13 +289,13 @@ class SqliteRunLog:
 
     def _chunk(self, row: Sequence[Any]) -> Chunk:
         run_id, first, last, data = row
-        return Chunk(run_id, first, last, unpacked(data, partial(self._row, run_id)))
+        return Chunk(run_id, first, last, decompress(data, partial(self._row, run_id)))
 
     def _row(self, run_id: str, first: int) -> bytes:
         rows = self._fetch(_ROW, (run_id, first))
         if not rows:
             raise RunNotFound(run_id)  # deleted during the read
-        return unpacked(rows[0][0])
+        return decompress(rows[0][0])
 
     def _commit(self, commit: Commit) -> None:
         self._checkpointer.written(write(self._writing, commit, self._tails, self.owner))
@@ -316,7 +316,7 @@ class SqliteRunLog:
             raise
 
     def _rewrite(self) -> None:
-        settle(self._writing, self._tails, self.owner)
+        flush(self._writing, self._tails, self.owner)
         self._writing.execute(INCREMENTAL).close()  # for a file of an older release
         rewrite(self._writing)
 
@@ -326,7 +326,7 @@ class SqliteRunLog:
         self._writer.close()
         self._checkpointer.close()
         try:
-            settle(self._writing, self._tails, self.owner)
+            flush(self._writing, self._tails, self.owner)
             self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
         except (sqlite3.Error, FencedOut):
             pass  # the content of segments and of the write-ahead log stays there, and is durable

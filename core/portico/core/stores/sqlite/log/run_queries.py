@@ -13,7 +13,7 @@ _ENDED = [status.value for status in Status if status.value not in UNFINISHED_ST
 _Terms = list[tuple[str, Sequence[Any]]]
 
 
-def listing(
+def select_page(
     where: RunFilter, before: tuple[float, str] | None, limit: int, *, by_status: bool
 ) -> tuple[str, list[Any]]:
     """Return the statement of `RunLog.list` and its values.
@@ -39,7 +39,7 @@ def listing(
     return merged + newest, [*values, limit]
 
 
-def counting(where: RunFilter) -> tuple[str, list[Any]]:
+def select_count(where: RunFilter) -> tuple[str, list[Any]]:
     """Return the statement of `RunLog.count` and its values."""
     terms = _terms(where)
     if where.statuses:
@@ -47,7 +47,7 @@ def counting(where: RunFilter) -> tuple[str, list[Any]]:
     return "SELECT count(*) FROM runs WHERE " + _all_of(terms), _values(terms)  # noqa: S608 - as above
 
 
-def ended(before: float, limit: int) -> tuple[str, list[Any]]:
+def select_ended(before: float, limit: int) -> tuple[str, list[Any]]:
     """Return the statement of `RunLog.ended` and its values.
 
     It scans each final status up to the runs created before that time, since only they can have ended then.

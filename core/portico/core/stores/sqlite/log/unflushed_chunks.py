@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 
 from portico.core.stores.ports.stores import UNFINISHED_STATUSES, Chunk, Commit
 
-TAIL_BYTES = 64 * 1024  # a tail that would become larger is written as a row
-KEPT_SEGMENTS = 4096  # a tail that begins in an older segment is written as a row, to free the segments
+MAX_UNFLUSHED_BYTES = 64 * 1024  # a tail that would become larger is written as a row
+MAX_SEGMENTS = 4096  # a tail that begins in an older segment is written as a row, to free the segments
 
 _HEAD = struct.Struct("<HQQI")  # length of the run's id, first, last, length of the data
 
 
 @dataclass(slots=True)
-class Tail:
+class UnflushedChunk:
     """Chunks of one run that are only in segments, the first of which is `segment_id`."""
 
     segment_id: int
@@ -31,7 +31,7 @@ class Tail:
 
 
 @dataclass(slots=True)
-class Plan:
+class FlushPlan:
     """The rows and the segment that a commit writes for its chunks, and the resulting changes to tails."""
 
     rows: list[Chunk]
@@ -43,11 +43,11 @@ class Plan:
     ended: set[str]
 
 
-class Tails:
+class UnflushedChunks:
     """The tails of all unfinished runs. Changed by the writer's thread, read by the reader's."""
 
     def __init__(self) -> None:
-        self._tails: dict[str, Tail] = {}
+        self._tails: dict[str, UnflushedChunk] = {}
         self._lasts: dict[str, int] = {}  # the last event of unfinished runs, in rows or in tails
         self._next_segment = 1
         self._lock = threading.Lock()
@@ -66,7 +66,7 @@ class Tails:
                 if chunk.run_id not in lasts:
                     continue  # the run has ended, or is deleted
                 if chunk.last > self._lasts.get(chunk.run_id, -1):
-                    tail = self._tails.setdefault(chunk.run_id, Tail(segment_id))
+                    tail = self._tails.setdefault(chunk.run_id, UnflushedChunk(segment_id))
                     tail.chunks.append(chunk)
                     tail.size += len(chunk.data)
                     self._lasts[chunk.run_id] = chunk.last
@@ -75,10 +75,10 @@ class Tails:
         """Return runs whose last event must be looked up before a plan: their chunks do not start a log."""
         return {chunk.run_id for chunk in commit.chunks if chunk.first and chunk.run_id not in self._lasts}
 
-    def plan(self, commit: Commit, looked_up: dict[str, int]) -> Plan:
+    def plan(self, commit: Commit, looked_up: dict[str, int]) -> FlushPlan:
         """Divide the commit's chunks into rows and a segment. Chunks committed before are left out."""
         ended = {run.run_id for run in commit.runs if run.status not in UNFINISHED_STATUSES}
-        plan = Plan([], self._next_segment, b"", {}, {}, set(), ended)
+        plan = FlushPlan([], self._next_segment, b"", {}, {}, set(), ended)
         parts: list[bytes] = []
         for chunk in commit.chunks:
             run_id = chunk.run_id
@@ -88,8 +88,8 @@ class Tails:
             plan.lasts[run_id] = chunk.last
             tail = self._tails.get(run_id) if run_id not in plan.settled else None
             size = len(chunk.data) + (tail.size if tail is not None else 0)
-            if run_id in ended or size > TAIL_BYTES:
-                plan.rows.append(joined([*self._pending(plan, run_id), chunk]))
+            if run_id in ended or size > MAX_UNFLUSHED_BYTES:
+                plan.rows.append(join_chunks([*self._pending(plan, run_id), chunk]))
                 plan.grown.pop(run_id, None)
                 plan.settled.add(run_id)
             else:
@@ -99,18 +99,18 @@ class Tails:
         self._settle(plan, ended)
         return plan
 
-    def _settle(self, plan: Plan, ended: set[str]) -> None:
+    def _settle(self, plan: FlushPlan, ended: set[str]) -> None:
         """Plan rows for the tails of ended runs, and for tails that begin in old segments."""
-        oldest = self._next_segment - KEPT_SEGMENTS
+        oldest = self._next_segment - MAX_SEGMENTS
         settled = ended if plan.segment_id % 256 else (*ended, *self._older_than(oldest))
         for run_id in settled:
             pending = self._pending(plan, run_id)
             if pending:
-                plan.rows.append(joined(pending))
+                plan.rows.append(join_chunks(pending))
                 plan.grown.pop(run_id, None)
                 plan.settled.add(run_id)
 
-    def _pending(self, plan: Plan, run_id: str) -> list[Chunk]:
+    def _pending(self, plan: FlushPlan, run_id: str) -> list[Chunk]:
         """Return the run's chunks that are neither stored as rows nor among this plan's rows."""
         tail = self._tails.get(run_id) if run_id not in plan.settled else None
         grown = plan.grown.get(run_id, [])
@@ -119,7 +119,7 @@ class Tails:
     def _older_than(self, segment_id: int) -> list[str]:
         return [run_id for run_id, tail in self._tails.items() if tail.segment_id < segment_id]
 
-    def done(self, plan: Plan) -> None:
+    def done(self, plan: FlushPlan) -> None:
         """Apply a plan to the tails after it was written."""
         with self._lock:
             for run_id in plan.settled:
@@ -127,7 +127,7 @@ class Tails:
             for run_id, chunks in plan.grown.items():
                 tail = self._tails.get(run_id)
                 if tail is None:
-                    tail = self._tails[run_id] = Tail(plan.segment_id)
+                    tail = self._tails[run_id] = UnflushedChunk(plan.segment_id)
                 tail.chunks += chunks
                 tail.size += sum([len(chunk.data) for chunk in chunks])
         self._lasts.update(plan.lasts)
@@ -138,7 +138,7 @@ class Tails:
 
     def settle_all(self) -> list[Chunk]:
         """Return rows for all tails."""
-        return [joined(tail.chunks) for tail in self._tails.values()]
+        return [join_chunks(tail.chunks) for tail in self._tails.values()]
 
     def all_settled(self) -> None:
         """Clear the tails after the rows of `settle_all` were written."""
@@ -165,7 +165,7 @@ class Tails:
             return tuple(tail.chunks) if tail is not None else ()
 
 
-def joined(chunks: Sequence[Chunk]) -> Chunk:
+def join_chunks(chunks: Sequence[Chunk]) -> Chunk:
     """Join consecutive chunks into one. Frames are joined by concatenation."""
     if len(chunks) == 1:
         return chunks[0]

@@ -18,7 +18,7 @@ from functools import lru_cache
 from operator import mul
 from pathlib import Path
 
-from portico.core.stores.sqlite.database_lock import opened_in_this_boot
+from portico.core.stores.sqlite.database_lock import was_opened_since_boot
 
 _VERSION = 3_007_000
 _MAGIC = 0x377F0682  # the lowest bit is set if checksums use big-endian words
@@ -66,10 +66,10 @@ class _Index:
     copied: int
 
 
-def lost_commits(database: Path) -> WalLoss | None:
+def find_lost_commits(database: Path) -> WalLoss | None:
     """Return the loss of commits; None when all are readable. Blocks. Raises WalUnknown, OSError."""
     loss = _loss(database)
-    if loss is not None and not opened_in_this_boot(database):
+    if loss is not None and not was_opened_since_boot(database):
         raise WalUnknown("the machine was restarted since a core last opened the database")
     return loss
 

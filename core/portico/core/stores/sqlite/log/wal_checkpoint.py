@@ -12,8 +12,8 @@ from typing import TypeVar
 from portico.core.errors import StoreFull, StoreUnavailable
 from portico.core.stores.sqlite.connection_thread import CallThread
 from portico.core.stores.sqlite.database_file import SqliteFile
-from portico.core.stores.sqlite.log.wal_identity import WalBase
-from portico.core.stores.sqlite.sqlite_errors import plain_failures
+from portico.core.stores.sqlite.log.wal_identity import WalIdentity
+from portico.core.stores.sqlite.sqlite_errors import translate_sqlite_errors
 from portico.telemetry.log.retry_log import RetryLog
 
 _T = TypeVar("_T")
@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 log = logging.getLogger(__name__)
 
 EVERY_BYTES = 4 * 1024 * 1024
-LONG_PAGES = 8 * 1024  # a write-ahead log of this length is cut even if that delays a commit
+FORCE_TRUNCATE_PAGES = 8 * 1024  # a write-ahead log of this length is cut even if that delays a commit
 
 
 class Checkpointer:
@@ -33,7 +33,7 @@ class Checkpointer:
         writer: CallThread,
         writing: sqlite3.Connection,
         turn: asyncio.Lock,
-        base: WalBase,
+        base: WalIdentity,
     ) -> None:
         self._connection = file.connect()
         self._base = base
@@ -80,18 +80,18 @@ class Checkpointer:
             # Commits continue during this copy. They wait only for the copy of the pages that they add.
             await self._thread.call(self._passive, self._connection)
             async with self._turn:
-                with plain_failures():
+                with translate_sqlite_errors():
                     return await self._writer.call(self._cut, self._writing)
 
     async def read(self, look: Callable[[sqlite3.Connection], _T]) -> _T:
         """Return the result of `look` on this connection and thread, where long work delays no other."""
-        with plain_failures():
+        with translate_sqlite_errors():
             return await self._thread.call(look, self._connection)
 
     async def cut_in_turn(self) -> None:
         """Empty the log if that is possible now. The caller holds the turn."""
         try:
-            with plain_failures():
+            with translate_sqlite_errors():
                 await self._writer.call(self._cut, self._writing)
         except StoreUnavailable as error:
             log.debug("the write-ahead log was not cut: %s", error)
@@ -112,7 +112,7 @@ class Checkpointer:
     def _checkpoint(self) -> None:
         try:
             pages = self._passive(self._connection)
-            if pages > LONG_PAGES:
+            if pages > FORCE_TRUNCATE_PAGES:
                 # Under constant writes a copy never reaches the end of the log. On the writer's own
                 # thread no commit adds to it, and little is left to copy; then the log starts over.
                 self._writer.post(partial(self._passive, self._writing))
@@ -122,7 +122,7 @@ class Checkpointer:
     def _passive(self, connection: sqlite3.Connection) -> int:
         """Copy as many pages as possible without waiting for locks; return the log's length in pages."""
         try:
-            with plain_failures():
+            with translate_sqlite_errors():
                 _check_fits(connection, self._file)
                 self._base.begin(connection)
                 busy, pages, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from portico.core.errors import FencedOut, StoreUnavailable
-from portico.core.stores.sql.epoch_fence import Owner
+from portico.core.stores.sql.epoch_fence import EpochFence
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ _LINE = "{:010d} {:010d}\n"
 _BYTES = len(_LINE.format(0, 0))
 
 
-def check_log(database: Path) -> int:
+def check_wal_belongs(database: Path) -> int:
     """Return the number of the database without its log. Blocks.
 
     Call it while this process has no connection to the database. If the file `.base` is missing or
@@ -44,10 +44,12 @@ def check_log(database: Path) -> int:
     return found or 0
 
 
-class WalBase:
+class WalIdentity:
     """The number of an open database. The methods block, and may be called in any thread."""
 
-    def __init__(self, database: Path, settled: int, connection: sqlite3.Connection, owner: Owner) -> None:
+    def __init__(
+        self, database: Path, settled: int, connection: sqlite3.Connection, owner: EpochFence
+    ) -> None:
         """Create it with `settled`, the number of the database without its log.
 
         `connection` reads the number with the log, which may differ.

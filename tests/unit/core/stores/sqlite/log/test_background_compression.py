@@ -30,7 +30,7 @@ SIZE = 2_000_000
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "IDLE_SECONDS", 0.05)
-    monkeypatch.setattr(maintenance, "REST", 0.0)
+    monkeypatch.setattr(maintenance, "REST_FACTOR", 0.0)
 
 
 @pytest.fixture

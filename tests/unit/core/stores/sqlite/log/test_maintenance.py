@@ -70,7 +70,7 @@ class Database:
 @pytest.fixture
 async def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
     monkeypatch.setattr(maintenance, "IDLE_SECONDS", 0.05)
-    monkeypatch.setattr(maintenance, "REST", 0.0)
+    monkeypatch.setattr(maintenance, "REST_FACTOR", 0.0)
     path = tmp_path / "portico.db"
     opened = Database(await open_stores(f"sqlite:///{path}"), path)
     yield opened
@@ -145,7 +145,7 @@ async def test_a_file_of_an_older_release_keeps_its_pages_until_it_is_erased(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(maintenance, "IDLE_SECONDS", 0.05)
-    monkeypatch.setattr(maintenance, "REST", 0.0)
+    monkeypatch.setattr(maintenance, "REST_FACTOR", 0.0)
     path = tmp_path / "old.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL").close()
@@ -169,7 +169,7 @@ async def test_what_a_step_has_no_room_for_is_removed_by_the_next(
 ) -> None:
     monkeypatch.setattr(run_deletion, "STEP_BYTES", 300 * 1024)
     taken = []
-    remove = run_deletion.remove_some
+    remove = run_deletion.delete_batch
 
     def counted(*args: object) -> object:
         taken.append(1)

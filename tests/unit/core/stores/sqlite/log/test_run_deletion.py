@@ -82,7 +82,7 @@ async def test_small_events_of_a_long_run_go_in_steps(
         rows = [(number, number) for number in range(5 * STEP_ROWS)]
         connection.executemany("INSERT INTO run_events VALUES ('r1', ?, ?, x'00')", rows)
     steps = 0
-    remove = run_deletion.remove_some
+    remove = run_deletion.delete_batch
 
     def counted(*args: Any) -> Any:
         nonlocal steps

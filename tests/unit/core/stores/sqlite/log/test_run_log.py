@@ -16,7 +16,7 @@ from portico.core.errors import RunNotFound, StoreUnavailable
 from portico.core.stores.open_stores import open_stores
 from portico.core.stores.ports.stores import Chunk, Commit, NewMessage, NewSession, RunRecord
 from portico.core.stores.sql.database import Database, sqlite_engine
-from portico.core.stores.sql.epoch_fence import Owner
+from portico.core.stores.sql.epoch_fence import EpochFence
 from portico.core.stores.sql.states import SqlStateStore
 from portico.core.stores.sqlite.database_file import SqliteFile
 from portico.core.stores.sqlite.log import wal_checkpoint
@@ -42,10 +42,10 @@ async def log(file: SqliteFile) -> AsyncIterator[SqliteRunLog]:
     await opened.close()
 
 
-def owner_of(file: SqliteFile) -> Owner:
+def owner_of(file: SqliteFile) -> EpochFence:
     """An ownership that was claimed while the file was writable."""
     with closing(file.connect()) as connection:
-        return Owner.claim(connection)
+        return EpochFence.claim(connection)
 
 
 async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ async def test_the_write_ahead_log_does_not_grow_for_ever(
     file: SqliteFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wal_checkpoint, "EVERY_BYTES", 100_000)
-    monkeypatch.setattr(wal_checkpoint, "LONG_PAGES", 100)
+    monkeypatch.setattr(wal_checkpoint, "FORCE_TRUNCATE_PAGES", 100)
     log = SqliteRunLog(file)
     write_ahead_log = Path(f"{file.path}-wal")
     written = 0

@@ -97,8 +97,8 @@ def test_every_event_is_read_once_and_in_order(
     plan: list[tuple[str, object]], tail_bytes: int, kept_segments: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as directory:
-        patch.setattr(unflushed_chunks, "TAIL_BYTES", tail_bytes)
-        patch.setattr(unflushed_chunks, "KEPT_SEGMENTS", kept_segments)
+        patch.setattr(unflushed_chunks, "MAX_UNFLUSHED_BYTES", tail_bytes)
+        patch.setattr(unflushed_chunks, "MAX_SEGMENTS", kept_segments)
         asyncio.run(play(Path(directory), plan))
 
 

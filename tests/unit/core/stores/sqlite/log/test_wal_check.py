@@ -15,7 +15,7 @@ import pytest
 
 from portico.core.stores.sqlite.database_lock import DatabaseLock
 from portico.core.stores.sqlite.log import wal_check
-from portico.core.stores.sqlite.log.wal_check import WalLoss, WalUnknown, lost_commits
+from portico.core.stores.sqlite.log.wal_check import WalLoss, WalUnknown, find_lost_commits
 
 FRAME = 24 + 4096
 WRITER = """
@@ -70,7 +70,7 @@ def rows(path: Path) -> int:
 @pytest.mark.parametrize("page", [512, 4096, 65536])
 def test_a_log_that_is_whole_has_lost_nothing(path: Path, page: int) -> None:
     killed(path, page=page)
-    assert lost_commits(path) is None
+    assert find_lost_commits(path) is None
     assert rows(path) == 50
 
 
@@ -79,11 +79,11 @@ def test_a_damaged_byte_loses_what_is_behind_it(path: Path, page: int) -> None:
     killed(path, page=page)
     frames = wal(path).stat().st_size // (24 + page)
     damage(path, 32 + (24 + page) * (frames // 2) + 300)
-    loss = lost_commits(path)
+    loss = find_lost_commits(path)
     assert loss is not None
     assert 0 < loss.readable <= frames // 2 < loss.committed == frames
     assert loss.lost == frames - loss.readable
-    assert lost_commits(path) == loss, "to look changes nothing"
+    assert find_lost_commits(path) == loss, "to look changes nothing"
     # SQLite itself reports no error.
     assert 0 < rows(path) < 50
 
@@ -92,7 +92,7 @@ def test_a_damaged_byte_loses_what_is_behind_it(path: Path, page: int) -> None:
 def test_a_damaged_header_loses_everything(path: Path, place: int) -> None:
     killed(path)
     damage(path, place)
-    loss = lost_commits(path)
+    loss = find_lost_commits(path)
     assert loss is not None
     assert (loss.readable, loss.lost) == (0, loss.committed)
 
@@ -101,7 +101,7 @@ def test_a_damaged_header_loses_everything(path: Path, place: int) -> None:
 def test_a_log_that_was_cut_is_short(path: Path, length: int) -> None:
     killed(path)
     os.truncate(wal(path), length)
-    loss = lost_commits(path)
+    loss = find_lost_commits(path)
     assert loss is not None
     assert loss.readable <= length // FRAME
 
@@ -109,7 +109,7 @@ def test_a_log_that_was_cut_is_short(path: Path, length: int) -> None:
 def test_a_log_that_was_removed_is_missed(path: Path) -> None:
     killed(path)
     wal(path).unlink()
-    loss = lost_commits(path)
+    loss = find_lost_commits(path)
     assert loss is not None
     assert loss.readable == 0
     assert "remove portico.db-wal and portico.db-shm" in loss.words("portico.db")
@@ -118,14 +118,14 @@ def test_a_log_that_was_removed_is_missed(path: Path) -> None:
 def test_what_is_in_the_database_already_is_not_lost(path: Path) -> None:
     killed(path, copy="copy all")
     wal(path).unlink()
-    assert lost_commits(path) is None
+    assert find_lost_commits(path) is None
     assert rows(path) == 50
 
 
 def test_old_frames_are_not_read_over_a_newer_database(path: Path) -> None:
     killed(path, copy="copy all")
     damage(path, 32 + FRAME * 20 + 300)
-    loss = lost_commits(path)
+    loss = find_lost_commits(path)
     assert loss is not None
     assert loss.lost == 0
     for end in ("-wal", "-shm"):
@@ -138,7 +138,7 @@ def test_old_frames_are_not_read_over_a_newer_database(path: Path) -> None:
 def test_the_words_say_which_files_to_remove(path: Path, frame: int) -> None:
     killed(path, copy="copy")
     damage(path, 32 + FRAME * frame + 300)
-    loss = lost_commits(path)
+    loss = find_lost_commits(path)
     assert loss is not None
     remove = loss.words("portico.db").rpartition("remove")[2]
     # The database's content may be newer or older than that of the frames before the damage.
@@ -156,7 +156,7 @@ def test_nobody_can_tell_without_the_index(path: Path) -> None:
     killed(path)
     path.with_name("portico.db-shm").unlink()
     with pytest.raises(WalUnknown, match="the -shm file, is missing"):
-        lost_commits(path)
+        find_lost_commits(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 32768, b"\xff" * 32768, os.urandom(32768)])
@@ -164,7 +164,7 @@ def test_an_index_that_is_not_whole_says_nothing(path: Path, content: bytes) -> 
     killed(path)
     path.with_name("portico.db-shm").write_bytes(content)
     with pytest.raises(WalUnknown):
-        lost_commits(path)
+        find_lost_commits(path)
 
 
 def test_a_log_of_another_time_says_nothing(path: Path, tmp_path: Path) -> None:
@@ -173,24 +173,24 @@ def test_a_log_of_another_time_says_nothing(path: Path, tmp_path: Path) -> None:
     killed(other)
     shutil.copy(wal(other), wal(path))
     with pytest.raises(WalUnknown, match="restarted or replaced"):
-        lost_commits(path)
+        find_lost_commits(path)
 
 
 def test_nobody_can_tell_once_the_machine_was_started_anew(path: Path) -> None:
     killed(path)
     path.with_name("portico.db.lock").write_text("another boot")
-    assert lost_commits(path) is None
+    assert find_lost_commits(path) is None
     damage(path, 32 + FRAME * 20 + 300)
     with pytest.raises(WalUnknown, match="machine was restarted"):
-        lost_commits(path)
+        find_lost_commits(path)
 
 
 def test_there_is_nothing_to_tell_of_a_database_that_was_closed(path: Path) -> None:
-    assert lost_commits(path) is None
+    assert find_lost_commits(path) is None
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL").close()
         connection.execute("CREATE TABLE t (a)")
-    assert lost_commits(path) is None
+    assert find_lost_commits(path) is None
 
 
 def test_a_log_that_is_written_meanwhile_is_whole(path: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_log_that_is_written_meanwhile_is_whole(path: Path) -> None:
     try:
         for _ in range(200):
             with suppress(WalUnknown):
-                assert lost_commits(path) is None
+                assert find_lost_commits(path) is None
     finally:
         ended.set()
         writer.join()

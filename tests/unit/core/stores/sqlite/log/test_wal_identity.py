@@ -15,7 +15,7 @@ from portico.core.integrity import doctor
 from portico.core.stores.open_stores import open_stores
 from portico.core.stores.ports.stores import MemoryRecord, Stores
 from portico.core.stores.sqlite.log.run_log import SqliteRunLog
-from portico.core.stores.sqlite.log.wal_identity import check_log
+from portico.core.stores.sqlite.log.wal_identity import check_wal_belongs
 
 
 async def add(stores: Stores, *texts: str) -> None:
@@ -170,7 +170,7 @@ async def test_a_core_that_is_killed_between_checkpoints_starts_again(tmp_path: 
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-        check_log(path)
+        check_wal_belongs(path)
     stores = await open_stores(f"sqlite:///{path}")
     assert len(await stores.runs.read("r5", -1, 100_000_000)) >= 39
     await stores.close()
