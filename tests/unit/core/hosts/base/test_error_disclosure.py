@@ -276,7 +276,7 @@ async def test_what_a_framework_reports_is_not_told_either(
 ) -> None:
     if place == "workers":
         launch = beside(readers="log")
-        monkeypatch.setattr(core_server, "host_of", lambda apps, _, words: WorkerHost(apps, launch, words))
+        monkeypatch.setattr(core_server, "make_host", lambda apps, _, words: WorkerHost(apps, launch, words))
     async with guarded_core([reporting()], tmp_path) as core:
         error = (await ended(await core.client("ada"), "hi")).error
     assert error.code == "model_overloaded"
@@ -307,7 +307,7 @@ async def test_an_init_function_in_a_process_keeps_its_words_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: Lines
 ) -> None:
     monkeypatch.setattr(
-        core_server, "host_of", lambda apps, _, words: WorkerHost(apps, beside(readers="log"), words)
+        core_server, "make_host", lambda apps, _, words: WorkerHost(apps, beside(readers="log"), words)
     )
     async with guarded_core([falling()], tmp_path) as core:
         client: Client = await core.client("ada")

@@ -16,7 +16,9 @@ from portico.v1 import events_pb2
 def host(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the core's process or in a worker, an agent has the same sandbox."""
     if request.param == "workers":
-        monkeypatch.setattr(core_server, "host_of", lambda apps, _, words: WorkerHost(apps, beside(), words))
+        monkeypatch.setattr(
+            core_server, "make_host", lambda apps, _, words: WorkerHost(apps, beside(), words)
+        )
 
 
 async def test_files_go_in_pieces_either_way(client: Client) -> None:
