@@ -67,7 +67,7 @@ class _Pickler(pickle.Pickler):
 
 class _Unpickler(pickle.Unpickler):  # finds only the allowed classes
     def find_class(self, module: str, name: str) -> Any:
-        if module == __name__ and name in ("_error", "_from_json"):
+        if module == __name__ and name in (_decode_error.__name__, _from_json.__name__):
             return globals()[name]
         if "." not in name:
             if module == "builtins":
