@@ -202,7 +202,7 @@ memory_members = Table(
 
 
 def _words(name: str) -> Table:
-    """Table of a full-text index; its columns are the fields of sqlite_words.Entry."""
+    """Table of a full-text index; its columns are the fields of full_text_index.Entry."""
     return Table(
         name,
         metadata,
