@@ -9,13 +9,13 @@ from typing import Any
 
 from portico.sandbox import errors
 from portico.sandbox.events import CellResult, ShellResult
-from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
 from portico.sandbox.inside import wire
 from portico.sandbox.spec import Spec
 
 Make = Callable[[int, dict[str, Any]], Iterable[bytes]]
 
-OPERATIONS: dict[str, Callable[[Box], Awaitable[Any]]] = {
+OPERATIONS: dict[str, Callable[[SandboxHandle], Awaitable[Any]]] = {
     "begin": lambda box: box.begin({}),
     "cell": lambda box: _end_of(box.run_cell("1")),
     "shell": lambda box: _end_of(box.run_shell("x", stdin=b"y")),
@@ -48,12 +48,12 @@ OPERATIONS: dict[str, Callable[[Box], Awaitable[Any]]] = {
 }
 
 
-async def _part(box: Box) -> bytes:
+async def _part(box: SandboxHandle) -> bytes:
     async with await box.files.open("a", last=1) as reading:
         return b"".join([piece async for piece in reading])
 
 
-class FakeBox(Box):
+class FakeBox(SandboxHandle):
     """With its agent's end."""
 
     far: socket.socket
@@ -104,7 +104,7 @@ async def _end_of(result: Awaitable[CellResult | ShellResult]) -> None:
         raise failure
 
 
-async def _talk(box: Box) -> None:
+async def _talk(box: SandboxHandle) -> None:
     connection = await box.connect(80)
     try:
         await connection.write(b"x")

@@ -4,12 +4,12 @@ import asyncio
 import os
 from pathlib import Path
 
-from portico.sandbox.local.process_owner import MARK, Owner
+from portico.sandbox.local.process_owner import MARK, ProcessOwner
 
 
-def traces(owner: Owner | None = None) -> set[str]:
+def traces(owner: ProcessOwner | None = None) -> set[str]:
     """Processes, control groups and temporary directories of an owner (default: this process)."""
-    owner = owner or Owner.current()
+    owner = owner or ProcessOwner.current()
     name = f"portico-{owner.name}"
     # A walk passes over what others remove meanwhile.
     found = {f"{folder}/{name}" for folder, below, _ in os.walk("/sys/fs/cgroup") if name in below}
@@ -23,7 +23,7 @@ def traces(owner: Owner | None = None) -> set[str]:
     return found
 
 
-async def no_traces(owner: Owner | None = None, seconds: float = 5) -> bool:
+async def no_traces(owner: ProcessOwner | None = None, seconds: float = 5) -> bool:
     for _ in range(int(seconds / 0.05)):
         if not traces(owner):
             return True

@@ -14,7 +14,7 @@ from typing import Final, Self, TextIO
 from portico.sandbox import errors
 from portico.sandbox.backend_registry import make_backend
 from portico.sandbox.events import CellEnd, Lost, ProcessEnd, Rich, Stderr, Stdout
-from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
 from portico.sandbox.spec import MIB, Limits, NetworkPolicy, Spec
 from portico.sandbox.terminal_text import Printable, printable
 
@@ -78,7 +78,7 @@ async def _build(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _cell(box: Box, code: str, screen: "_Screen", images: str) -> int:
+async def _cell(box: SandboxHandle, code: str, screen: "_Screen", images: str) -> int:
     shown = 0
     end = CellEnd()
     async with aclosing(box.stream_cell(code)) as events:
@@ -107,7 +107,7 @@ async def _cell(box: Box, code: str, screen: "_Screen", images: str) -> int:
     return 0
 
 
-async def _shell(box: Box, command: str, screen: "_Screen") -> int:
+async def _shell(box: SandboxHandle, command: str, screen: "_Screen") -> int:
     end = ProcessEnd(None)
     async with aclosing(box.stream_shell(command)) as events:
         async for event in events:

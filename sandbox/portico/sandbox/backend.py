@@ -8,7 +8,7 @@ destroy.
 from typing import Protocol
 
 from portico.sandbox.events import Capabilities
-from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
 from portico.sandbox.spec import Spec
 
 
@@ -29,7 +29,7 @@ class Backend(Protocol):
         """Detects what the machine supports, and removes sandboxes of owners that have died. Raises
         BackendUnavailable."""
 
-    async def create(self, spec: Spec, sandbox_id: str | None = None, *, user_id: str = "") -> Box:
+    async def create(self, spec: Spec, sandbox_id: str | None = None, *, user_id: str = "") -> SandboxHandle:
         """Creates a sandbox that is ready for its first call.
 
         Args:

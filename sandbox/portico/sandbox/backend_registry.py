@@ -11,7 +11,7 @@ from portico.sandbox.bubblewrap.backend import BubblewrapBackend, BubblewrapSett
 from portico.sandbox.local.backend import LocalBackend, LocalSettings
 from portico.sandbox.local.zygotes import PRELOAD_BYTES
 
-NAMES: Final = "local, docker, docker:RUNTIME, bubblewrap, bubblewrap:/ROOT"
+BACKEND_NAMES: Final = "local, docker, docker:RUNTIME, bubblewrap, bubblewrap:/ROOT"
 _NAME: Final = re.compile(
     r"(?P<local>local)|(docker)(?::([\w.-]+))?|(?P<bubblewrap>bubblewrap)(?::(?P<root>/.*))?"
 )
@@ -52,7 +52,7 @@ def make_backend(name: str, pool_size: int = 0, preload_bytes: int = PRELOAD_BYT
     """
     match = _NAME.fullmatch(name)
     if match is None:
-        raise errors.Unsupported(f"unknown backend {name!r}; expected one of {NAMES}")
+        raise errors.Unsupported(f"unknown backend {name!r}; expected one of {BACKEND_NAMES}")
     local, _, runtime, bubblewrap, root = match.groups()
     if local:
         return LocalBackend(LocalSettings(pool_size=pool_size, preload_bytes=preload_bytes))

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 from portico.sandbox import tools
 from portico.sandbox.backend import Backend
 from portico.sandbox.errors import SandboxNotFound
-from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
 from portico.sandbox.local.backend import LocalBackend
 from portico.sandbox.spec import Spec
 from portico.sandbox.tool_results import Result
@@ -29,10 +29,10 @@ class BaseSandboxAsync:
         self._spec = spec or Spec(type=self.type)
         self._backend: Backend = backend or LocalBackend()
         self._own_backend = backend is None
-        self._box: Box | None = None
+        self._box: SandboxHandle | None = None
 
     @property
-    def box(self) -> Box:
+    def box(self) -> SandboxHandle:
         """The sandbox handle, with all operations: streams, processes, files. Raises SandboxNotFound before
         `start`.
         """
@@ -158,7 +158,7 @@ class FilesystemSandboxAsync(BaseSandboxAsync):
         return await self.call_tool("list_allowed_directories")
 
 
-class LoopThread:
+class SandboxLoopThread:
     """An event loop in a thread. Zygotes end with the thread that started them, so the thread lives as long
     as the sandbox.
     """
@@ -199,13 +199,13 @@ class BaseSandbox:
 
     def __init__(self, spec: Spec | None = None) -> None:
         self._spec = spec
-        self._loop: LoopThread | None = None
+        self._loop: SandboxLoopThread | None = None
         self._sandbox: BaseSandboxAsync | None = None
 
     def start(self) -> None:
         """Creates the sandbox. Raises BackendUnavailable, InvalidRequest."""
         if self._loop is None:
-            loop = LoopThread()
+            loop = SandboxLoopThread()
             try:
                 sandbox = self.twin(self._spec)
                 loop.run(sandbox.start())

@@ -15,7 +15,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from portico.sandbox import errors
-from portico.sandbox.handle.replies import Answer
+from portico.sandbox.handle.replies import Reply
 from portico.sandbox.inside import linux
 from portico.sandbox.spec import Mount
 
@@ -24,7 +24,7 @@ BENEATH: Final = linux.RESOLVE_BENEATH | NO_LINKS
 _ABSENT: Final = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.EACCES, errno.ENAMETOOLONG}
 
 
-class Source:
+class MountSource:
     """An open directory or regular file. There is one object per inode, mount and path while it is
     referenced; the descriptor stays open as long, so that the kernel cannot reuse the inode number."""
 
@@ -40,11 +40,11 @@ class Source:
         os.close(self.fd)
 
 
-_known: Final[WeakValueDictionary[tuple[object, ...], Source]] = WeakValueDictionary()
+_known: Final[WeakValueDictionary[tuple[object, ...], MountSource]] = WeakValueDictionary()
 _knowing: Final = threading.Lock()
 
 
-def open_source(path: str, beneath: int = -1, rest: str = "") -> Source:
+def open_source(path: str, beneath: int = -1, rest: str = "") -> MountSource:
     """Opens a path that contains no symbolic links.
 
     Args:
@@ -73,7 +73,7 @@ def open_source(path: str, beneath: int = -1, rest: str = "") -> Source:
             key = (path, _mount_id(fd), state.st_dev, state.st_ino)
             source = _known.get(key)
             if source is None:
-                source = _known[key] = Source(fd, path, state)
+                source = _known[key] = MountSource(fd, path, state)
                 fd = -1
         return source
     finally:
@@ -107,7 +107,7 @@ def closed(mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
     return tuple(replace(mount, opened=None) for mount in mounts)
 
 
-def confirm(mounts: tuple[Mount, ...], told: Answer) -> None:
+def confirm(mounts: tuple[Mount, ...], told: Reply) -> None:
     """Checks the mounts that a supervisor reports. Raises BackendUnavailable unless each is the inode that
     was opened, on this machine's kernel."""
     if not mounts:

@@ -11,7 +11,7 @@ from portico.sandbox.egress.rules import parse_all, parse_denied
 from portico.sandbox.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from portico.sandbox.mount_sources import Source
+    from portico.sandbox.mount_sources import MountSource
 
 MIB: Final = 1 << 20
 TYPES: Final = ("base", "filesystem")
@@ -79,7 +79,7 @@ class Mount:
     target: str
     writable: bool = False
     as_owner: bool = False
-    opened: "Source | None" = None  # the checked source; None: the path is opened when it is mounted
+    opened: "MountSource | None" = None  # the checked source; None: the path is opened when it is mounted
 
     def check(self) -> None:
         """Raises InvalidRequest for a path that is not plain, or a target that is not allowed."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 from portico.sandbox import errors
 from portico.sandbox.events import Entry
 from portico.sandbox.file_names import from_text, to_text
-from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
 from portico.sandbox.tool_results import Result, cell_result, failed_result, result_of, text_part, text_result
 
 
@@ -22,7 +22,7 @@ class Tool:
     description: str
     properties: dict[str, Any]
     required: tuple[str, ...]
-    run: Callable[[Box, dict[str, Any]], Awaitable[Result]]
+    run: Callable[[SandboxHandle, dict[str, Any]], Awaitable[Result]]
 
     def schema(self) -> dict[str, Any]:
         """Returns its JSON Schema as a function tool."""
@@ -50,7 +50,7 @@ def list_tools(sandbox_type: str) -> dict[str, dict[str, Any]]:
     return listed
 
 
-async def call_tool(box: Box, name: str, arguments: dict[str, Any] | None = None) -> Result:
+async def call_tool(box: SandboxHandle, name: str, arguments: dict[str, Any] | None = None) -> Result:
     """Calls a tool. A failure inside the sandbox is a result with isError. Raises SandboxNotFound,
     SandboxGone, SandboxPaused, and InvalidRequest for an unknown tool or invalid arguments."""
     tool = TOOLS.get(name)
@@ -73,14 +73,14 @@ async def call_tool(box: Box, name: str, arguments: dict[str, Any] | None = None
         return failed_result(error)
 
 
-async def _cell(box: Box, arguments: dict[str, Any]) -> Result:
+async def _cell(box: SandboxHandle, arguments: dict[str, Any]) -> Result:
     result = await box.run_cell(arguments["code"])
     if isinstance(result.end.failure, errors.SandboxGone):
         raise result.end.failure
     return cell_result(result)
 
 
-async def _shell(box: Box, arguments: dict[str, Any]) -> Result:
+async def _shell(box: SandboxHandle, arguments: dict[str, Any]) -> Result:
     result = await box.run_shell(arguments["command"])
     if isinstance(result.failure, errors.SandboxGone):
         raise result.failure
@@ -95,11 +95,11 @@ async def _shell(box: Box, arguments: dict[str, Any]) -> Result:
     return result_of(content, not result.ok, structured)
 
 
-async def _read(box: Box, arguments: dict[str, Any]) -> Result:
+async def _read(box: SandboxHandle, arguments: dict[str, Any]) -> Result:
     return text_result((await box.files.read(from_text(arguments["path"]))).decode(errors="replace"))
 
 
-async def _read_many(box: Box, arguments: dict[str, Any]) -> Result:
+async def _read_many(box: SandboxHandle, arguments: dict[str, Any]) -> Result:
     parts, failed = [], 0
     for path in arguments["paths"]:
         try:
@@ -112,12 +112,12 @@ async def _read_many(box: Box, arguments: dict[str, Any]) -> Result:
     return text_result("\n---\n".join(parts), failed=bool(parts) and failed == len(parts))
 
 
-async def _write(box: Box, arguments: dict[str, Any]) -> Result:
+async def _write(box: SandboxHandle, arguments: dict[str, Any]) -> Result:
     await box.files.write(from_text(arguments["path"]), arguments["content"])
     return text_result(f"Successfully wrote to {arguments['path']}")
 
 
-async def _edit(box: Box, arguments: dict[str, Any]) -> Result:
+async def _edit(box: SandboxHandle, arguments: dict[str, Any]) -> Result:
     edits = []
     for edit in arguments["edits"]:
         if not isinstance(edit, dict) or not all(
@@ -129,19 +129,19 @@ async def _edit(box: Box, arguments: dict[str, Any]) -> Result:
     return text_result(await box.files.edit(path, edits, dry))
 
 
-async def _mkdir(box: Box, arguments: dict[str, Any]) -> Result:
+async def _mkdir(box: SandboxHandle, arguments: dict[str, Any]) -> Result:
     await box.files.make_directory(from_text(arguments["path"]))
     return text_result(f"Successfully created directory {arguments['path']}")
 
 
-async def _list(box: Box, arguments: dict[str, Any]) -> Result:
+async def _list(box: SandboxHandle, arguments: dict[str, Any]) -> Result:
     entries, more = await box.files.list_page(from_text(arguments["path"]))
     lines = [f"{'[DIR]' if entry.type == 'directory' else '[FILE]'} {_name(entry)}" for entry in entries]
     lines += ["[MORE] There are more entries; search_files finds them by name."] if more else []
     return text_result("\n".join(lines))
 
 
-async def _tree(box: Box, arguments: dict[str, Any]) -> Result:
+async def _tree(box: SandboxHandle, arguments: dict[str, Any]) -> Result:
     top: list[dict[str, Any]] = []
     path = from_text(arguments["path"])
     children = {path.rstrip("/") or ".": top}
@@ -159,12 +159,12 @@ async def _tree(box: Box, arguments: dict[str, Any]) -> Result:
     return text_result(json.dumps(top, indent=2))
 
 
-async def _move(box: Box, arguments: dict[str, Any]) -> Result:
+async def _move(box: SandboxHandle, arguments: dict[str, Any]) -> Result:
     await box.files.move(from_text(arguments["source"]), from_text(arguments["destination"]))
     return text_result(f"Successfully moved {arguments['source']} to {arguments['destination']}")
 
 
-async def _search(box: Box, arguments: dict[str, Any]) -> Result:
+async def _search(box: SandboxHandle, arguments: dict[str, Any]) -> Result:
     pattern = arguments["pattern"]
     if not any(character in pattern for character in "*?["):
         pattern = f"*{pattern}*"
@@ -174,7 +174,7 @@ async def _search(box: Box, arguments: dict[str, Any]) -> Result:
     return text_result("\n".join(to_text(one.path) for one in found) or "No matches found")
 
 
-async def _info(box: Box, arguments: dict[str, Any]) -> Result:
+async def _info(box: SandboxHandle, arguments: dict[str, Any]) -> Result:
     entry = await box.files.stat(from_text(arguments["path"]))
     moments = {"created": entry.changed, "modified": entry.modified, "accessed": entry.accessed}
     told: dict[str, Any] = {"size": entry.size}
@@ -187,7 +187,7 @@ async def _info(box: Box, arguments: dict[str, Any]) -> Result:
     return text_result("\n".join(lines), structured=told)
 
 
-async def _allowed(box: Box, _arguments: dict[str, Any]) -> Result:
+async def _allowed(box: SandboxHandle, _arguments: dict[str, Any]) -> Result:
     paths = ["/workspace", "/tmp", *(mount.target for mount in box.spec.mounts)]  # noqa: S108
     return text_result("\n".join(["Allowed directories:", *paths]))
 

@@ -35,14 +35,14 @@ def environment() -> list[str]:
     return _shown([*paths, *(sysconfig.get_path(name) for name in ("purelib", "platlib"))])
 
 
-def covered(paths: Iterable[str]) -> str:
+def is_covered(paths: Iterable[str]) -> str:
     """Returns the first path that a sandbox's own file system hides; empty if there is none."""
     return next((path for path in paths if any(_is_below(path, own) for own in _OWN)), "")
 
 
 def without_packages() -> str:
     """Returns why code in a sandbox cannot import the packages of this environment; empty if it can."""
-    path = covered(environment())
+    path = is_covered(environment())
     if not path:
         return ""
     return f"{path} is where a sandbox has a directory of its own; move the Python environment elsewhere"

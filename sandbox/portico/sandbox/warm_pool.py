@@ -16,22 +16,22 @@ from dataclasses import replace
 from typing import Any, Final, Generic, NoReturn, TypeVar
 
 from portico.sandbox import errors
-from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
 from portico.sandbox.spec import NetworkPolicy, Spec
 
 MOST: Final = 22  # spares beyond the usual number, of all pools of a backend
 _AFTER: Final = 0.03  # seconds without a claim before the pool is filled
 _LATELY: Final = 30.0  # seconds for which an empty pool is remembered
 
-B = TypeVar("B", bound=Box)
+B = TypeVar("B", bound=SandboxHandle)
 
 
-class Demand:
+class CallerDemand:
     """State that the pools of one backend share."""
 
     def __init__(self) -> None:
         self.callers = 0  # that are waiting for a new sandbox
-        self.pools: set[Pool[Any]] = set()
+        self.pools: set[WarmPool[Any]] = set()
 
     @contextmanager
     def caller(self) -> Iterator[None]:
@@ -48,13 +48,13 @@ class Demand:
         return MOST - sum(pool.extra for pool in self.pools)
 
 
-class Pool(Generic[B]):
+class WarmPool(Generic[B]):
     """A warm pool of sandboxes of one kind. A backend owns it; all methods run on the backend's loop."""
 
     def __init__(
         self,
         make: Callable[[], Awaitable[B]],
-        demand: Demand,
+        demand: CallerDemand,
         *,
         spares: int = 0,
         ready: int = 0,
@@ -142,7 +142,7 @@ class Pool(Generic[B]):
                 if kind == "ready":
                     spares = self._waiting["spare"]
                     box = spares.pop(0) if spares else await self._make()
-                    await _wake(box)
+                    await _run_first_cell(box)
                 else:
                     box = await self._make_spare()
                 self._waiting[kind].append(box)
@@ -198,7 +198,7 @@ class Pool(Generic[B]):
             self._easing = asyncio.get_running_loop().call_later(max(0.1, later), self._ease)
 
 
-async def _wake(box: Box) -> None:
+async def _run_first_cell(box: SandboxHandle) -> None:
     """Runs a first cell, which touches the memory that the next cells need."""
     try:
         limit = box.spec.limits.output_bytes
@@ -208,13 +208,13 @@ async def _wake(box: Box) -> None:
         raise
 
 
-def claim_usual(
-    pool: Pool[B], usual: Spec, spec: Spec, boxes: dict[str, B], sandbox_id: str | None
+def claim_default(
+    pool: WarmPool[B], usual: Spec, spec: Spec, boxes: dict[str, B], sandbox_id: str | None
 ) -> B | None:
     """Claims a sandbox that was made for `usual` and gives it the caller's spec and id; None if the specs do
     not match or the pool is empty. The caller still sends the environment. `boxes` holds the backend's
     sandboxes by id and is updated."""
-    box = pool.claim() if serves(usual, spec) else None
+    box = pool.claim() if is_compatible(usual, spec) else None
     if box is None:
         return None
     pool.fill()
@@ -225,7 +225,7 @@ def claim_usual(
     return box
 
 
-def serves(made: Spec, asked: Spec) -> bool:
+def is_compatible(made: Spec, asked: Spec) -> bool:
     """Whether a sandbox made for one spec can serve another by changing only its environment."""
     return _kind(made) == _kind(asked)
 

@@ -10,7 +10,7 @@ from portico.sandbox.backend import Backend
 from portico.sandbox.bubblewrap.backend import BubblewrapBackend
 from portico.sandbox.docker.backend import DockerBackend
 from portico.sandbox.docker.settings import DockerSettings
-from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
 from portico.sandbox.local.backend import LocalBackend
 from portico.sandbox.spec import Limits, Spec
 
@@ -52,7 +52,7 @@ async def backend(unopened: Backend) -> AsyncIterator[Backend]:
 
 
 @pytest.fixture
-async def box(backend: Backend) -> Box:
+async def box(backend: Backend) -> SandboxHandle:
     limits = Limits(memory_bytes=128 * MIB, processes=32, disk_bytes=16 * MIB, inodes=500, call_seconds=20)
     return await backend.create(Spec(limits=limits))
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from portico.sandbox import errors
-from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
 
 
 async def once(data: bytes) -> AsyncIterator[bytes]:
@@ -63,7 +63,7 @@ REFUSED = {
 _REASONS = (errors.InvalidRequest, errors.LimitExceeded, errors.OperationFailed, errors.EntryNotFound)
 
 
-async def test_archives_write_nothing_outside_and_end_typed(box: Box) -> None:
+async def test_archives_write_nothing_outside_and_end_typed(box: SandboxHandle) -> None:
     await box.files.write("/tmp/outside", "unharmed")
     for name, data in REFUSED.items():
         await box.run_shell("rm -rf /workspace/*")
@@ -81,7 +81,7 @@ async def test_archives_write_nothing_outside_and_end_typed(box: Box) -> None:
     assert (await box.run_cell("1")).ok
 
 
-async def test_what_an_archive_replaces_is_not_written_through(box: Box) -> None:
+async def test_what_an_archive_replaces_is_not_written_through(box: SandboxHandle) -> None:
     await box.files.write("/tmp/outside", "as it was")
     await box.run_shell("ln -s /tmp/outside linked; echo one > first; ln first second")
     await box.files.unpack(once(archive(member("linked", b"new"), member("first", b"two"))))

@@ -9,11 +9,11 @@ import pytest
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
 from portico.sandbox.events import CellEnd, Rich, Stdout
-from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
 from portico.sandbox.spec import Limits, Spec
 
 
-async def test_variables_live_on(box: Box) -> None:
+async def test_variables_live_on(box: SandboxHandle) -> None:
     assert (await box.run_cell("x = 21")).ok
     result = await box.run_cell("x * 2")
     assert [rich.data["text/plain"] for rich in result.rich] == [b"42"]
@@ -21,7 +21,7 @@ async def test_variables_live_on(box: Box) -> None:
     assert (await box.run_cell(" \n")).end.execution_count == 2
 
 
-async def test_output_streams_in_order_and_before_the_end(box: Box) -> None:
+async def test_output_streams_in_order_and_before_the_end(box: SandboxHandle) -> None:
     code = """
 import os, sys, time
 print('a')
@@ -43,7 +43,7 @@ print('c')
     assert rest.index(shown[0]) < rest.index(Stdout(b"c\n")) < rest.index(shown[1])
 
 
-async def test_an_exception_has_its_traceback_and_the_kernel_lives(box: Box) -> None:
+async def test_an_exception_has_its_traceback_and_the_kernel_lives(box: SandboxHandle) -> None:
     await box.run_cell("kept = 1")
     error = (await box.run_cell("def f():\n    1 / 0\nf()")).end.error
     assert error is not None
@@ -56,12 +56,12 @@ async def test_an_exception_has_its_traceback_and_the_kernel_lives(box: Box) -> 
 @pytest.mark.parametrize(
     "code", ["exit()", "raise KeyboardInterrupt", "def broken(:", "raise BaseException('x')"]
 )
-async def test_nothing_a_cell_raises_ends_the_kernel(box: Box, code: str) -> None:
+async def test_nothing_a_cell_raises_ends_the_kernel(box: SandboxHandle, code: str) -> None:
     assert (await box.run_cell(code)).end.error is not None
     assert (await box.run_cell("1")).ok
 
 
-async def test_await_shell_lines_and_semicolons(box: Box) -> None:
+async def test_await_shell_lines_and_semicolons(box: SandboxHandle) -> None:
     code = "import asyncio\nawait asyncio.sleep(0, 'done')"
     assert (await box.run_cell(code)).rich[0].data["text/plain"] == b"'done'"
     assert (await box.run_cell("!echo from the shell")).stdout == b"from the shell\n"
@@ -69,7 +69,7 @@ async def test_await_shell_lines_and_semicolons(box: Box) -> None:
     assert (await box.run_cell("1;")).rich == []
 
 
-async def test_rich_objects_come_in_every_form(box: Box) -> None:
+async def test_rich_objects_come_in_every_form(box: SandboxHandle) -> None:
     code = """
 class Both:
     def _repr_html_(self): return '<b>x</b>'
@@ -82,7 +82,7 @@ Both()"""
     assert data["application/json"] == b'{"a": 1}'
 
 
-async def test_a_figure_comes_back_as_an_image(box: Box) -> None:
+async def test_a_figure_comes_back_as_an_image(box: SandboxHandle) -> None:
     code = "import matplotlib.pyplot as plt\nplt.plot([1, 2]); plt.show()"
     result = await box.run_cell(code, timeout=20)
     if result.end.error and result.end.error.name == "ModuleNotFoundError":
@@ -103,7 +103,7 @@ async def test_a_figure_comes_back_as_an_image(box: Box) -> None:
         "import os; os.write(900, b'\\x00\\x00\\x00\\x02[]')",
     ],
 )
-async def test_a_kernel_that_dies_says_so_and_is_replaced(box: Box, code: str) -> None:
+async def test_a_kernel_that_dies_says_so_and_is_replaced(box: SandboxHandle, code: str) -> None:
     await box.run_cell("x = 1")
     failure = (await box.run_cell(code)).end.failure
     assert isinstance(failure, errors.KernelDied)
@@ -112,7 +112,7 @@ async def test_a_kernel_that_dies_says_so_and_is_replaced(box: Box, code: str) -
     assert error.name == "NameError"
 
 
-async def test_a_kernel_that_dies_between_cells_is_told_by_the_next(box: Box) -> None:
+async def test_a_kernel_that_dies_between_cells_is_told_by_the_next(box: SandboxHandle) -> None:
     code = "import threading, os\nthreading.Timer(.1, lambda: os._exit(1)).start()"
     assert (await box.run_cell(code)).ok
     await asyncio.sleep(0.5)
@@ -120,7 +120,7 @@ async def test_a_kernel_that_dies_between_cells_is_told_by_the_next(box: Box) ->
     assert (await box.run_cell("1")).ok
 
 
-async def test_a_cell_that_takes_too_long_is_interrupted_and_variables_stay(box: Box) -> None:
+async def test_a_cell_that_takes_too_long_is_interrupted_and_variables_stay(box: SandboxHandle) -> None:
     await box.run_cell("x = 1")
     result = await box.run_cell("while True: pass", timeout=0.3)
     assert isinstance(result.end.failure, errors.SandboxTimeout)
@@ -135,14 +135,14 @@ async def test_a_cell_that_takes_too_long_is_interrupted_and_variables_stay(box:
         "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)",
     ],
 )
-async def test_a_cell_that_will_not_be_interrupted_is_killed(box: Box, code: str) -> None:
+async def test_a_cell_that_will_not_be_interrupted_is_killed(box: SandboxHandle, code: str) -> None:
     failure = (await box.run_cell(code, timeout=0.3)).end.failure
     assert isinstance(failure, errors.SandboxTimeout)
     assert failure.kernel_lost
     assert (await box.run_cell("1")).ok
 
 
-async def test_a_cancelled_cell_has_stopped_when_the_caller_goes_on(box: Box) -> None:
+async def test_a_cancelled_cell_has_stopped_when_the_caller_goes_on(box: SandboxHandle) -> None:
     task = asyncio.ensure_future(box.run_cell("while True: pass"))
     await asyncio.sleep(0.3)
     task.cancel()
@@ -161,7 +161,7 @@ async def test_endless_output_ends_with_the_limit_and_the_kernel_lives(backend: 
     assert (await box.run_cell("x")).ok
 
 
-async def test_a_slow_reader_stops_the_writer_and_loses_nothing(box: Box) -> None:
+async def test_a_slow_reader_stops_the_writer_and_loses_nothing(box: SandboxHandle) -> None:
     size = 0
     async with aclosing(box.stream_cell("for n in range(8): print('z' * 1_000_000)")) as events:
         async for event in events:
@@ -171,7 +171,7 @@ async def test_a_slow_reader_stops_the_writer_and_loses_nothing(box: Box) -> Non
     assert size == 8_000_008
 
 
-async def test_odd_bytes_arrive_as_they_are(box: Box) -> None:
+async def test_odd_bytes_arrive_as_they_are(box: SandboxHandle) -> None:
     result = await box.run_cell("import os; os.write(1, bytes(range(256))); print('\\ud800')")
     assert result.stdout.startswith(bytes(range(256)))
     assert (await box.run_cell("input()")).end.error is not None
@@ -184,7 +184,7 @@ async def test_random_numbers_differ_between_siblings(backend: Backend) -> None:
     assert not set(first.decode().strip("()").split(", ")) & set(second.decode().strip("()").split(", "))
 
 
-async def has_checkpoints(backend: Backend, box: Box) -> bool:
+async def has_checkpoints(backend: Backend, box: SandboxHandle) -> bool:
     """Return whether the backend has checkpoints; assert that one without them refuses."""
     if "checkpoints" not in backend.capabilities.missing:
         return True
@@ -193,7 +193,7 @@ async def has_checkpoints(backend: Backend, box: Box) -> bool:
     return False
 
 
-async def test_checkpoint_and_rollback_of_a_live_kernel(backend: Backend, box: Box) -> None:
+async def test_checkpoint_and_rollback_of_a_live_kernel(backend: Backend, box: SandboxHandle) -> None:
     await box.run_cell("x = 1")
     if not await has_checkpoints(backend, box):
         return
@@ -213,7 +213,7 @@ async def test_checkpoint_and_rollback_of_a_live_kernel(backend: Backend, box: B
 
 
 async def test_without_room_for_a_process_there_is_no_checkpoint_but_a_way_back(
-    backend: Backend, box: Box
+    backend: Backend, box: SandboxHandle
 ) -> None:
     if not await has_checkpoints(backend, box):
         return

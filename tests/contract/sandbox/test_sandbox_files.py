@@ -12,12 +12,12 @@ import pytest
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
 from portico.sandbox.events import Change
-from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
 from portico.sandbox.inside import wire
 from portico.sandbox.spec import Limits, Spec
 
 
-async def test_write_read_stat_list_move_remove(box: Box) -> None:
+async def test_write_read_stat_list_move_remove(box: SandboxHandle) -> None:
     assert await box.files.write("a/b/c.txt", "text") == 4
     assert await box.files.read("/workspace/a/b/c.txt") == b"text"
     await box.files.write("a/b/c.txt", b" and more", append=True)
@@ -38,7 +38,7 @@ async def test_write_read_stat_list_move_remove(box: Box) -> None:
         await box.files.make_directory("a", parents=False)
 
 
-async def test_search_and_edit(box: Box) -> None:
+async def test_search_and_edit(box: SandboxHandle) -> None:
     await box.files.write("src/one.py", "def one():\n    return 1\n")
     await box.files.write("src/two.txt", "return")
     assert [found.path for found in await box.files.search(".", "*.py")] == ["./src/one.py"]
@@ -53,7 +53,7 @@ async def test_search_and_edit(box: Box) -> None:
         await box.files.edit("src/one.py", [("absent", "x")])
 
 
-async def test_a_large_file_streams_both_ways(box: Box) -> None:
+async def test_a_large_file_streams_both_ways(box: SandboxHandle) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for number in range(12):
             yield bytes([number]) * (1 << 20)
@@ -68,7 +68,7 @@ async def test_a_large_file_streams_both_ways(box: Box) -> None:
         assert b"".join([part async for part in parts]) == b"\x00\x01"
 
 
-async def test_a_broken_upload_leaves_the_old_content_and_no_rest(box: Box) -> None:
+async def test_a_broken_upload_leaves_the_old_content_and_no_rest(box: SandboxHandle) -> None:
     await box.files.write("kept", "old")
 
     async def broken() -> AsyncIterator[bytes]:
@@ -91,7 +91,7 @@ async def test_a_broken_upload_leaves_the_old_content_and_no_rest(box: Box) -> N
         "/proc/self/environ", "/proc/1/mem", "nul\0byte", "/", "out/passwd", "absolute", "magic/fd/0",
     ],
 )  # fmt: skip
-async def test_no_path_leads_out(box: Box, path: str) -> None:
+async def test_no_path_leads_out(box: SandboxHandle, path: str) -> None:
     await box.run_shell("ln -s ../etc out; ln -s /etc/passwd absolute; ln -s /proc/self magic")
     with pytest.raises(errors.SandboxError):
         await box.files.read(path)
@@ -101,7 +101,7 @@ async def test_no_path_leads_out(box: Box, path: str) -> None:
         await box.files.list_directory(path)
 
 
-async def test_only_regular_files_are_read_and_a_link_is_replaced_not_followed(box: Box) -> None:
+async def test_only_regular_files_are_read_and_a_link_is_replaced_not_followed(box: SandboxHandle) -> None:
     await box.run_shell("mkfifo pipe; ln -s /etc/passwd link; ln -s /dev/zero zero")
     async with asyncio.timeout(5):
         for path in ("pipe", "zero", "."):
@@ -111,7 +111,7 @@ async def test_only_regular_files_are_read_and_a_link_is_replaced_not_followed(b
     assert await box.files.read("link") == b"mine"
 
 
-async def test_a_hostile_archive_stays_inside(box: Box) -> None:
+async def test_a_hostile_archive_stays_inside(box: SandboxHandle) -> None:
     def archive(name: str, **fields: object) -> bytes:
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as tar:
@@ -137,7 +137,7 @@ async def test_a_hostile_archive_stays_inside(box: Box) -> None:
         await box.files.unpack(once(archive("bomb", size=40 << 20)))
 
 
-async def test_a_directory_packs_and_unpacks(box: Box) -> None:
+async def test_a_directory_packs_and_unpacks(box: SandboxHandle) -> None:
     await box.files.write("d/one", "1")
     packed = b"".join([piece async for piece in box.files.pack("d")])
 
@@ -150,7 +150,7 @@ async def test_a_directory_packs_and_unpacks(box: Box) -> None:
     assert [entry.path for entry in await box.files.list_directory("e")] == ["e/one"]
 
 
-async def test_changes_are_told(box: Box) -> None:
+async def test_changes_are_told(box: SandboxHandle) -> None:
     async with asyncio.timeout(20), aclosing(box.files.watch(".", recursive=True)) as changes:
         assert (await anext(changes)).type == "ready"
         await box.run_shell("mkdir -p d/e; echo x > d/e/f")  # faster than a watch can be set
@@ -161,7 +161,7 @@ async def test_changes_are_told(box: Box) -> None:
     assert {("created", "./d"), ("created", "./d/e")} <= seen
 
 
-async def test_changes_that_nobody_reads_become_one_overflow(box: Box) -> None:
+async def test_changes_that_nobody_reads_become_one_overflow(box: SandboxHandle) -> None:
     async with asyncio.timeout(60), aclosing(box.files.watch()) as changes:
         assert (await anext(changes)).type == "ready"
         churn = "import os\nfor _ in range(15_000):\n    os.mkdir('d'); os.rmdir('d')"
@@ -195,7 +195,7 @@ async def _until(changes: AsyncGenerator[Change, None], path: str) -> AsyncGener
             return
 
 
-async def test_a_watch_of_many_directories_lets_other_calls_through(box: Box) -> None:
+async def test_a_watch_of_many_directories_lets_other_calls_through(box: SandboxHandle) -> None:
     await box.run_shell("mkdir -p t/{1..12}/{1..12}")
     async with asyncio.timeout(30), aclosing(box.files.watch("t", recursive=True)) as changes:
         assert (await anext(changes)).type == "ready"
@@ -203,7 +203,7 @@ async def test_a_watch_of_many_directories_lets_other_calls_through(box: Box) ->
         assert [change async for change in _until(changes, "t/12/12/new")]
 
 
-async def test_names_that_are_no_utf_8_are_names_like_any_other(box: Box) -> None:
+async def test_names_that_are_no_utf_8_are_names_like_any_other(box: SandboxHandle) -> None:
     made = await box.run_shell("mkdir \"$(printf 'd\\377')\" && printf x > \"$(printf 'd\\377/f\\303(')\"")
     assert made.ok
     (folder, file) = [entry.path for entry in await box.files.list_directory(depth=2)]
@@ -231,7 +231,7 @@ async def test_names_that_are_no_utf_8_are_names_like_any_other(box: Box) -> Non
     assert await box.files.read(long) == b"b"
 
 
-async def test_a_directory_is_listed_page_by_page_and_nothing_is_missing(box: Box) -> None:
+async def test_a_directory_is_listed_page_by_page_and_nothing_is_missing(box: SandboxHandle) -> None:
     code = """
 import os
 for top in ("a", "b", "b.d", "c"):
@@ -260,7 +260,7 @@ for top in ("a", "b", "b.d", "c"):
     assert [entry.path for entry in rest] == [f"b/{name}" for name in names[5:]]
 
 
-async def test_home_user_is_a_name_of_the_workspace(box: Box) -> None:
+async def test_home_user_is_a_name_of_the_workspace(box: SandboxHandle) -> None:
     await box.files.write("/home/user/a/b", "x")
     assert await box.files.read("/workspace/a/b") == b"x"
     assert (await box.run_shell("cd /home/user && cat a/b && pwd -P")).stdout == b"x/workspace\n"

@@ -10,7 +10,7 @@ import pytest
 
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
-from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
 from portico.sandbox.spec import Limits, NetworkPolicy, Spec
 
 FORGE = (
@@ -50,7 +50,7 @@ SPOILERS = {
 
 
 @pytest.mark.parametrize("name", SPOILERS)
-async def test_a_kernel_that_is_spoilt_is_told_or_replaced(box: Box, name: str) -> None:
+async def test_a_kernel_that_is_spoilt_is_told_or_replaced(box: SandboxHandle, name: str) -> None:
     await box.run_cell(SPOILERS[name], timeout=3)
     for _ in range(3):
         if (await box.run_cell("1 + 1", timeout=3)).ok:
@@ -63,7 +63,7 @@ async def test_a_kernel_that_is_spoilt_is_told_or_replaced(box: Box, name: str) 
     assert (await box.run_shell("echo still here")).stdout == b"still here\n"
 
 
-async def test_a_cell_blocked_in_c_code_dies_at_its_deadline(box: Box) -> None:
+async def test_a_cell_blocked_in_c_code_dies_at_its_deadline(box: SandboxHandle) -> None:
     code = "import ctypes, signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32))\nctypes.CDLL(None).sleep(60)"  # noqa: E501
     failure = (await box.run_cell(code, timeout=0.3)).end.failure
     assert isinstance(failure, errors.SandboxTimeout)
@@ -71,7 +71,7 @@ async def test_a_cell_blocked_in_c_code_dies_at_its_deadline(box: Box) -> None:
     assert (await box.run_cell("1")).ok
 
 
-async def test_what_a_killed_kernel_has_started_dies_with_it(box: Box) -> None:
+async def test_what_a_killed_kernel_has_started_dies_with_it(box: SandboxHandle) -> None:
     code = """
 import os, signal, subprocess
 for command in ("sleep 1000", "nohup sleep 1000", "trap '' TERM INT HUP; sleep 1000"):
@@ -106,17 +106,17 @@ async def test_output_without_a_line_end_is_cut_too(backend: Backend) -> None:
     assert isinstance(result.failure, errors.LimitExceeded)
 
 
-async def test_terminal_codes_and_bad_text_arrive_as_bytes(box: Box) -> None:
+async def test_terminal_codes_and_bad_text_arrive_as_bytes(box: SandboxHandle) -> None:
     odd = b"\x1b]52;c;aGk=\x07\x1b[2J\xe2\x80\xae\x00\xff\x07"
     assert (await box.run_shell(["python3", "-c", f"import os; os.write(1, {odd!r})"])).stdout == odd
 
 
-async def test_nothing_waits_for_an_input_that_nobody_gives(box: Box) -> None:
+async def test_nothing_waits_for_an_input_that_nobody_gives(box: SandboxHandle) -> None:
     result = await box.run_shell("cat; read line; echo $?", timeout=10)
     assert (result.stdout, result.failure) == (b"1\n", None)
 
 
-async def test_limits_of_a_process_cannot_be_raised(box: Box) -> None:
+async def test_limits_of_a_process_cannot_be_raised(box: SandboxHandle) -> None:
     code = """
 import resource
 def raised(kind):
@@ -129,7 +129,7 @@ def raised(kind):
     assert (await box.run_cell(code)).rich[0].data["text/plain"] == b"[]"
 
 
-async def test_the_kernels_addresses_are_not_shown(box: Box) -> None:
+async def test_the_kernels_addresses_are_not_shown(box: SandboxHandle) -> None:
     code = "{int(line.split()[0], 16) for line in open('/proc/kallsyms')}"
     result = await box.run_cell(code)
     assert result.end.error is not None or result.rich[0].data["text/plain"] in (b"{0}", b"set()")
@@ -157,7 +157,7 @@ async def test_a_busy_sandbox_leaves_its_neighbour_time(backend: Backend) -> Non
     assert held
 
 
-async def test_sockets_and_threads_run_out_for_itself_only(backend: Backend, box: Box) -> None:
+async def test_sockets_and_threads_run_out_for_itself_only(backend: Backend, box: SandboxHandle) -> None:
     sockets = "import socket\nkept = []\nwhile True: kept.append(socket.socketpair())"
     assert (await box.run_cell(sockets)).end.error is not None
     await box.restart_kernel()
@@ -174,7 +174,7 @@ async def test_sockets_and_threads_run_out_for_itself_only(backend: Backend, box
     assert (await other.run_cell("import socket; socket.socketpair()")).end.error is None
 
 
-async def test_a_path_that_is_swapped_while_it_is_used_leads_nowhere(box: Box) -> None:
+async def test_a_path_that_is_swapped_while_it_is_used_leads_nowhere(box: SandboxHandle) -> None:
     await box.files.write("real/passwd", "mine")
     swap = """
 import os
@@ -192,7 +192,7 @@ while True:
     await box.processes.signal(swapping.pid, 9)
 
 
-async def test_sockets_and_links_are_no_files_to_read(box: Box) -> None:
+async def test_sockets_and_links_are_no_files_to_read(box: SandboxHandle) -> None:
     await box.run_cell("import os, socket; s = socket.socket(socket.AF_UNIX); s.bind('here'); s.listen()")
     with pytest.raises(errors.SandboxError):
         await box.files.read("here")
@@ -202,7 +202,7 @@ async def test_sockets_and_links_are_no_files_to_read(box: Box) -> None:
             await box.files.read(name)
 
 
-async def test_bombs_in_archives_meet_the_limits(backend: Backend, box: Box) -> None:
+async def test_bombs_in_archives_meet_the_limits(backend: Backend, box: SandboxHandle) -> None:
     async def once(data: bytes) -> AsyncIterator[bytes]:
         yield data
 
@@ -265,7 +265,7 @@ async def test_names_that_callers_choose_are_only_text(backend: Backend, odd: st
     assert (await box.run_shell('printf %s "$ODD"')).stdout.decode() == odd
 
 
-async def test_who_speaks_in_the_agents_name_ends_the_sandbox(box: Box) -> None:
+async def test_who_speaks_in_the_agents_name_ends_the_sandbox(box: SandboxHandle) -> None:
     forge = """
 import os, struct
 frame = struct.pack("!IIB", 65536, 1, 2) + bytes(65536)

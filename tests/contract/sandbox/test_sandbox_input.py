@@ -7,7 +7,7 @@ import pytest
 
 from portico.sandbox import errors
 from portico.sandbox.events import CellEnd, CellEvent, CellInput, Rich, Stdout
-from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
 
 ASKING = """
 import getpass
@@ -18,7 +18,9 @@ display(1)
 (name, secret, input())"""
 
 
-async def run(box: Box, code: str, *answers: str | None, timeout: float | None = None) -> list[CellEvent]:
+async def run(
+    box: SandboxHandle, code: str, *answers: str | None, timeout: float | None = None
+) -> list[CellEvent]:
     """Run a cell and answer its prompts in order; return its events."""
     left, events = list(answers), []
     async with aclosing(box.stream_cell(code, timeout, allow_input=True)) as stream:
@@ -34,7 +36,7 @@ def end(events: list[CellEvent]) -> CellEnd:
     return events[-1]
 
 
-async def test_a_cell_asks_the_caller_who_answers(box: Box) -> None:
+async def test_a_cell_asks_the_caller_who_answers(box: SandboxHandle) -> None:
     events = await run(box, ASKING, "Änn 😀", "s3cret", "")
     assert end(events).error is None
     asked = [(event.prompt, event.password) for event in events if isinstance(event, CellInput)]
@@ -47,7 +49,7 @@ async def test_a_cell_asks_the_caller_who_answers(box: Box) -> None:
     assert end(await run(box, "x = input()\nassert len(x) == 59_000", "x" * 59_000)).error is None
 
 
-async def test_who_cannot_answer_is_told_so(box: Box) -> None:
+async def test_who_cannot_answer_is_told_so(box: SandboxHandle) -> None:
     for code in ("input()", "from getpass import getpass\ngetpass()"):
         error = (await box.run_cell(code)).end.error
         assert error is not None
@@ -70,7 +72,7 @@ else:
     assert said == b"only the cell's own thread can ask for input\n" * 2
 
 
-async def test_a_question_ends_with_its_cell(box: Box) -> None:
+async def test_a_question_ends_with_its_cell(box: SandboxHandle) -> None:
     await box.run_cell("kept = 1")
     events = await run(box, "input('?')", timeout=0.5)
     failure = end(events).failure
@@ -92,7 +94,7 @@ async def test_a_question_ends_with_its_cell(box: Box) -> None:
     assert (await box.run_cell("kept")).rich[0].data["text/plain"] == b"1"
 
 
-async def test_answers_that_nobody_waits_for_change_nothing(box: Box) -> None:
+async def test_answers_that_nobody_waits_for_change_nothing(box: SandboxHandle) -> None:
     async with aclosing(
         box.stream_cell("a = input('a')\nb = input('b')\n(a, b)", allow_input=True)
     ) as stream:
@@ -112,7 +114,7 @@ async def test_answers_that_nobody_waits_for_change_nothing(box: Box) -> None:
     assert (await box.run_cell("1 + 1")).rich[0].data["text/plain"] == b"2"
 
 
-async def test_forged_questions_end_the_kernel(box: Box) -> None:
+async def test_forged_questions_end_the_kernel(box: SandboxHandle) -> None:
     frame = "import json, os, struct\ndef ask(**question):\n    data = json.dumps(question).encode()\n"
     frame += "    os.write(900, struct.pack('!I', len(data)) + data)\n"
     for question in ("ask=1, prompt='?', password=False", "ask='1', prompt='', password=0"):

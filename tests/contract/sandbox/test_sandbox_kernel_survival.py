@@ -10,7 +10,7 @@ import portico.sandbox
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
 from portico.sandbox.events import CellError, CellResult
-from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
 
 FOLDER = str(Path(portico.sandbox.__file__).parent)  # on this machine, of the code that runs inside
 HOST = re.compile(rf"portico_inside|{re.escape(FOLDER)}|/\.portico|zygote|kernel\.py")
@@ -22,7 +22,7 @@ def _error(result: CellResult) -> CellError:
     return result.end.error
 
 
-async def _text(box: Box, code: str) -> str:
+async def _text(box: SandboxHandle, code: str) -> str:
     result = await box.run_cell(code)
     assert result.ok, result
     return result.rich[0].data["text/plain"].decode()
@@ -61,20 +61,20 @@ RAISING = (
 )
 
 
-async def test_a_broken_pipe_is_an_exception_and_names_stay(box: Box) -> None:
+async def test_a_broken_pipe_is_an_exception_and_names_stay(box: SandboxHandle) -> None:
     await box.run_cell("kept = 1")
     for code in BROKEN_PIPES:
         assert _error(await box.run_cell(code)).name == "BrokenPipeError"
     assert await _text(box, "kept") == "1"
 
 
-async def test_a_command_of_a_cell_still_ends_by_a_broken_pipe(box: Box) -> None:
+async def test_a_command_of_a_cell_still_ends_by_a_broken_pipe(box: SandboxHandle) -> None:
     command = "yes | head -1; echo ${PIPESTATUS[0]}"
     code = f"import subprocess\nsubprocess.run(['/bin/bash', '-c', {command!r}]);"
     assert (await box.run_cell(code)).stdout == b"y\n141\n"
 
 
-async def test_a_fork_that_falls_through_ends_with_its_cell(box: Box) -> None:
+async def test_a_fork_that_falls_through_ends_with_its_cell(box: SandboxHandle) -> None:
     result = await box.run_cell(
         "import os, time\nprint('once', end='')\npid = os.fork()\nif pid == 0: print(' child')"
     )
@@ -85,7 +85,7 @@ async def test_a_fork_that_falls_through_ends_with_its_cell(box: Box) -> None:
     assert result.stdout.count(b"once") == 1
 
 
-async def test_a_fork_ends_as_a_program_would(box: Box) -> None:
+async def test_a_fork_ends_as_a_program_would(box: SandboxHandle) -> None:
     code = """
 import os, sys
 def end(how):
@@ -104,7 +104,7 @@ ends = (lambda: 1 / 0), (lambda: sys.exit(7)), (lambda: sys.exit('bye')), (lambd
     assert not HOST.search(result.stderr.decode())
 
 
-async def test_closed_streams_are_open_again_in_the_next_cell(box: Box) -> None:
+async def test_closed_streams_are_open_again_in_the_next_cell(box: SandboxHandle) -> None:
     for code in CLOSED:
         assert (await box.run_cell(code)).end.failure is None
         printing = (
@@ -117,7 +117,7 @@ async def test_closed_streams_are_open_again_in_the_next_cell(box: Box) -> None:
 
 
 @pytest.mark.parametrize("checkpoint", [False, True])
-async def test_a_dead_kernel_says_how_it_died(backend: Backend, box: Box, checkpoint: bool) -> None:
+async def test_a_dead_kernel_says_how_it_died(backend: Backend, box: SandboxHandle, checkpoint: bool) -> None:
     if checkpoint and "checkpoints" in backend.capabilities.missing:
         return
     for code, exit_code, signal in DEATHS:
@@ -130,7 +130,7 @@ async def test_a_dead_kernel_says_how_it_died(backend: Backend, box: Box, checkp
         assert (signal or "exit code 3") in failure.message
 
 
-async def test_tracebacks_show_cells_and_none_of_the_kernel(box: Box) -> None:
+async def test_tracebacks_show_cells_and_none_of_the_kernel(box: SandboxHandle) -> None:
     for code, timeout in RAISING:
         result = await box.run_cell(code, timeout=timeout)
         shown = result.end.error.traceback if result.end.error else ""
@@ -143,7 +143,7 @@ async def test_tracebacks_show_cells_and_none_of_the_kernel(box: Box) -> None:
     assert not HOST.search(bad.stderr.decode())
 
 
-async def test_a_thread_may_display_while_its_cell_runs_and_after(box: Box) -> None:
+async def test_a_thread_may_display_while_its_cell_runs_and_after(box: SandboxHandle) -> None:
     code = """
 import threading, time
 def show():

@@ -6,7 +6,7 @@ import pytest
 
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
-from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
 
 
 def ended(backend: Backend, failure: errors.SandboxError | None) -> bool:
@@ -14,7 +14,7 @@ def ended(backend: Backend, failure: errors.SandboxError | None) -> bool:
     return "survival" in backend.capabilities.missing and isinstance(failure, errors.SandboxGone)
 
 
-async def test_a_memory_bomb_costs_the_kernel_and_nothing_else(backend: Backend, box: Box) -> None:
+async def test_a_memory_bomb_costs_the_kernel_and_nothing_else(backend: Backend, box: SandboxHandle) -> None:
     end = (await box.run_cell("b = bytearray(1 << 30)\nb[::4096] = b'x' * (1 << 18)")).end
     if ended(backend, end.failure):
         assert isinstance(end.failure, errors.SandboxGone)
@@ -30,7 +30,7 @@ async def test_a_memory_bomb_costs_the_kernel_and_nothing_else(backend: Backend,
     assert (await box.run_cell("1")).ok
 
 
-async def test_a_command_killed_for_memory_says_so(backend: Backend, box: Box) -> None:
+async def test_a_command_killed_for_memory_says_so(backend: Backend, box: SandboxHandle) -> None:
     result = await box.run_shell("exec python3 -c 'bytearray(1 << 30)'")
     assert not result.ok
     if ended(backend, result.failure):
@@ -40,7 +40,7 @@ async def test_a_command_killed_for_memory_says_so(backend: Backend, box: Box) -
         assert result.failure.limit == "memory"
 
 
-async def test_a_fork_bomb_meets_its_limit(backend: Backend, box: Box) -> None:
+async def test_a_fork_bomb_meets_its_limit(backend: Backend, box: SandboxHandle) -> None:
     code = """
 import os, signal, time
 children = []
@@ -61,7 +61,9 @@ finally:
     assert (await box.run_cell("len(children) < 40")).rich[0].data["text/plain"] == b"True"
 
 
-async def test_a_fork_bomb_that_a_command_leaves_behind_can_be_swept_away(backend: Backend, box: Box) -> None:
+async def test_a_fork_bomb_that_a_command_leaves_behind_can_be_swept_away(
+    backend: Backend, box: SandboxHandle
+) -> None:
     await box.files.write("kept", "x")
     first = await box.run_shell(":(){ :|:& };:; sleep 0.3", timeout=1)
     if "survival" in backend.capabilities.missing:
@@ -74,7 +76,7 @@ async def test_a_fork_bomb_that_a_command_leaves_behind_can_be_swept_away(backen
     assert (await box.run_cell("open('kept').read()")).rich[0].data["text/plain"] == b"'x'"
 
 
-async def test_a_fork_bomb_dies_with_its_deadline(backend: Backend, box: Box) -> None:
+async def test_a_fork_bomb_dies_with_its_deadline(backend: Backend, box: SandboxHandle) -> None:
     code = "while True:\n  try: os.fork()\n  except OSError: pass"
     result = await box.run_shell(["python3", "-c", "import os\n" + code], timeout=1)
     if ended(backend, result.failure):
@@ -87,14 +89,14 @@ async def test_a_fork_bomb_dies_with_its_deadline(backend: Backend, box: Box) ->
 
 
 @pytest.mark.parametrize("path", ["/workspace", "/tmp", "/dev/shm", "/var/tmp"])
-async def test_the_disk_is_full_everywhere_at_the_same_size(box: Box, path: str) -> None:
+async def test_the_disk_is_full_everywhere_at_the_same_size(box: SandboxHandle, path: str) -> None:
     end = (await box.run_cell(f"open('{path}/fill', 'wb').write(bytes(32 << 20))")).end
     assert end.error is not None
     assert end.error.name == "OSError"
     await box.run_cell(f"import os; os.truncate('{path}/fill', 0)")
 
 
-async def test_a_full_disk_and_used_up_inodes_have_names(backend: Backend, box: Box) -> None:
+async def test_a_full_disk_and_used_up_inodes_have_names(backend: Backend, box: SandboxHandle) -> None:
     end = (await box.run_cell("f = open('fill', 'wb')\nwhile True: f.write(bytes(1 << 20)); f.flush()")).end
     assert end.error is not None
     assert end.error.limit == "disk" or end.error.name == "OSError"
@@ -109,7 +111,7 @@ async def test_a_full_disk_and_used_up_inodes_have_names(backend: Backend, box: 
     assert end.error.limit == "inodes"
 
 
-async def test_metrics_tell_what_is_used(backend: Backend, box: Box) -> None:
+async def test_metrics_tell_what_is_used(backend: Backend, box: SandboxHandle) -> None:
     await box.files.write("a", b"x" * 100_000)
     metrics = await box.metrics()
     assert 100_000 <= metrics.disk_bytes < 1_000_000
@@ -117,7 +119,7 @@ async def test_metrics_tell_what_is_used(backend: Backend, box: Box) -> None:
     assert metrics.inodes > 1 or "inodes" in backend.capabilities.missing
 
 
-async def test_a_paused_sandbox_stands_still_and_goes_on(backend: Backend, box: Box) -> None:
+async def test_a_paused_sandbox_stands_still_and_goes_on(backend: Backend, box: SandboxHandle) -> None:
     if "pause" in backend.capabilities.missing:
         with pytest.raises(errors.Unsupported):
             await box.pause()

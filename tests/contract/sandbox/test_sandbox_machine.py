@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from portico.sandbox.backend import Backend
-from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
 from portico.sandbox.spec import Limits, Spec
 
 MIB = 1 << 20
@@ -107,7 +107,7 @@ def available() -> int:
         return next(int(line.split()[1]) for line in table if line.startswith("MemAvailable")) * 1024
 
 
-async def taken(box: Box, code: str) -> int:
+async def taken(box: SandboxHandle, code: str) -> int:
     """Return by how many bytes the machine's free memory decreases while a cell runs."""
     before = least = available()
     cell = asyncio.ensure_future(box.run_cell(code, timeout=20))
@@ -173,7 +173,7 @@ def huge_pages() -> Iterator[None]:
 
 @pytest.mark.xdist_group("huge pages")
 @pytest.mark.usefixtures("huge_pages")
-async def test_what_is_the_machines_is_refused(box: Box) -> None:
+async def test_what_is_the_machines_is_refused(box: SandboxHandle) -> None:
     if os.uname().machine != "x86_64":
         pytest.skip("the numbers are x86_64's")
     code = f"""
@@ -192,7 +192,7 @@ print(got)
     assert result.stdout == b"{}\n", result
 
 
-async def test_a_process_has_no_more_than_its_share_of_files_timers_and_priority(box: Box) -> None:
+async def test_a_process_has_no_more_than_its_share_of_files_timers_and_priority(box: SandboxHandle) -> None:
     names = ("NOFILE", "MSGQUEUE", "NICE", "RTPRIO")
     code = f"import resource\n[resource.getrlimit(getattr(resource, 'RLIMIT_' + n))[1] for n in {names}]"
     told = (await box.run_cell(code)).rich[0].data["text/plain"].decode()
@@ -201,7 +201,7 @@ async def test_a_process_has_no_more_than_its_share_of_files_timers_and_priority
     assert (queues, nice, priority) == (0, 0, 0)
 
 
-async def test_terminals_run_out_for_a_sandbox_only(backend: Backend, box: Box) -> None:
+async def test_terminals_run_out_for_a_sandbox_only(backend: Backend, box: SandboxHandle) -> None:
     if "terminals" in backend.capabilities.missing:
         pytest.skip(backend.capabilities.missing["terminals"])
     code = """
@@ -218,7 +218,7 @@ len(kept)
     assert process.pid
 
 
-async def test_inotify_runs_out_for_a_sandbox_only(backend: Backend, box: Box) -> None:
+async def test_inotify_runs_out_for_a_sandbox_only(backend: Backend, box: SandboxHandle) -> None:
     if "user" in backend.capabilities.missing:  # other tests' containers would lack inotify for that time
         pytest.skip(backend.capabilities.missing["user"])
     hoard = "import ctypes\nl = ctypes.CDLL(None)\nwhile l.inotify_init1(0) >= 0: pass"
@@ -231,7 +231,7 @@ async def test_inotify_runs_out_for_a_sandbox_only(backend: Backend, box: Box) -
     assert (await other.run_cell(own)).rich[0].data["text/plain"] == b"True"
 
 
-async def test_programs_find_the_sockets_that_they_are_used_to(box: Box) -> None:
+async def test_programs_find_the_sockets_that_they_are_used_to(box: SandboxHandle) -> None:
     code = """
 import socket, threading
 names = [name for _, name in socket.if_nameindex()]
@@ -259,7 +259,7 @@ print(failed)
     assert result.stdout == b"[]\n", result
 
 
-async def test_a_sandbox_whose_sockets_are_used_up_has_them_again(box: Box) -> None:
+async def test_a_sandbox_whose_sockets_are_used_up_has_them_again(box: SandboxHandle) -> None:
     code = """
 import socket
 kept = []

@@ -16,7 +16,7 @@ from support import ipython
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
 from portico.sandbox.events import CellResult, Stdout
-from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
 
 # All cells run in one kernel, so each sees the names that earlier cells defined.
 CELLS = [
@@ -190,13 +190,13 @@ def ours(result: CellResult) -> dict[str, Any]:
     }
 
 
-async def test_cells_bring_what_they_bring_in_a_real_ipython(box: Box, tmp_path: Path) -> None:
+async def test_cells_bring_what_they_bring_in_a_real_ipython(box: SandboxHandle, tmp_path: Path) -> None:
     for cell, expected in zip(CELLS, await asyncio.to_thread(real, tmp_path), strict=True):
         shown = ours(await box.run_cell(cell))
         assert shown == expected, cell
 
 
-async def test_commands_stream_and_end_with_the_cell(box: Box) -> None:
+async def test_commands_stream_and_end_with_the_cell(box: SandboxHandle) -> None:
     for shell in ("!", "%%bash\n"):
         code = f"{shell}echo first; while [ ! -e go ]; do sleep .05; done; echo last"
         async with aclosing(box.stream_cell(code)) as events:
@@ -213,7 +213,7 @@ async def test_commands_stream_and_end_with_the_cell(box: Box) -> None:
     assert result.stdout == b""
 
 
-async def test_tasks_go_on_between_cells(box: Box) -> None:
+async def test_tasks_go_on_between_cells(box: SandboxHandle) -> None:
     code = """
 import asyncio
 async def count():
@@ -248,14 +248,14 @@ task = asyncio.create_task(count())"""
     assert (await box.run_cell("1")).ok
 
 
-async def test_an_interrupted_await_says_where_it_was(box: Box) -> None:
+async def test_an_interrupted_await_says_where_it_was(box: SandboxHandle) -> None:
     result = await box.run_cell("import asyncio\nawait asyncio.sleep(30)", timeout=0.5)
     assert isinstance(result.end.failure, errors.SandboxTimeout)
     assert result.end.error is not None
     assert 'File "<cell 1>", line 2' in result.end.error.traceback
 
 
-async def test_a_figure_is_shown_inline(box: Box) -> None:
+async def test_a_figure_is_shown_inline(box: SandboxHandle) -> None:
     code = "%matplotlib inline\nimport matplotlib.pyplot as plt\nplt.plot([1, 2]);"
     result = await box.run_cell(code)
     if result.end.error and result.end.error.name == "ModuleNotFoundError":
@@ -264,7 +264,7 @@ async def test_a_figure_is_shown_inline(box: Box) -> None:
     assert (await box.run_cell("plt.get_fignums()")).rich[0].data["text/plain"] == b"[]"
 
 
-async def test_odd_errors_and_counts_end_no_kernel(box: Box) -> None:
+async def test_odd_errors_and_counts_end_no_kernel(box: SandboxHandle) -> None:
     await box.run_cell("kept = 1")
     for code in (
         "raise type('E' * 5000, (Exception,), {})",
@@ -276,12 +276,12 @@ async def test_odd_errors_and_counts_end_no_kernel(box: Box) -> None:
     assert (await box.run_cell("kept")).rich[0].data["text/plain"] == b"1"
 
 
-async def test_nothing_is_left_in_the_workspace(box: Box) -> None:
+async def test_nothing_is_left_in_the_workspace(box: SandboxHandle) -> None:
     await box.run_cell("%time 1\n!true\n%history")
     assert await box.files.list_directory(".") == []
 
 
-async def test_a_checkpoint_has_a_working_ipython(backend: Backend, box: Box) -> None:
+async def test_a_checkpoint_has_a_working_ipython(backend: Backend, box: SandboxHandle) -> None:
     if "checkpoints" in backend.capabilities.missing:
         return
     assert (await box.run_cell("%%bash\necho before")).stdout == b"before\n"

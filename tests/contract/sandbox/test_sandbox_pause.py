@@ -6,12 +6,14 @@ import pytest
 
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
-from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
 from portico.sandbox.manager.sandbox_manager import SandboxManager
 from portico.sandbox.spec import Spec
 
 
-async def test_a_pause_lasts_until_it_is_resumed_or_until_the_next_call(backend: Backend, box: Box) -> None:
+async def test_a_pause_lasts_until_it_is_resumed_or_until_the_next_call(
+    backend: Backend, box: SandboxHandle
+) -> None:
     if "pause" in backend.capabilities.missing:
         with pytest.raises(errors.Unsupported):
             await box.pause()

@@ -7,7 +7,7 @@ import pytest
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
 from portico.sandbox.handle.files import Reading
-from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
 from portico.sandbox.spec import Spec
 
 
@@ -41,7 +41,7 @@ async def test_parts_of_a_file_are_told_before_they_come(backend: Backend) -> No
         await box.destroy()
 
 
-async def _versions(box: Box) -> None:
+async def _versions(box: SandboxHandle) -> None:
     """A version changes with the content, even if sandboxed code resets the file's times."""
     async with asyncio.timeout(60):
         while not (first := (await box.files.stat("a")).version):
@@ -59,7 +59,7 @@ async def _versions(box: Box) -> None:
     assert (await box.files.stat(".")).version == ""
 
 
-async def _shorter(box: Box) -> None:
+async def _shorter(box: SandboxHandle) -> None:
     """A read of a file that is truncated meanwhile ends with an error."""
     await box.run_cell("open('big', 'wb').truncate(20 << 20)")
     reading = await box.files.open("big")

@@ -10,7 +10,7 @@ import pytest
 
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
-from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
 from portico.sandbox.spec import Mount, Spec
 
 # System call numbers of x86_64.
@@ -71,7 +71,7 @@ CODE = {
 }  # fmt: skip
 
 
-async def test_dangerous_system_calls_are_refused(box: Box) -> None:
+async def test_dangerous_system_calls_are_refused(box: SandboxHandle) -> None:
     if os.uname().machine != "x86_64":
         pytest.skip("the numbers are x86_64's")
     through = {}
@@ -83,7 +83,7 @@ async def test_dangerous_system_calls_are_refused(box: Box) -> None:
     assert through == {}
 
 
-async def test_attempts_to_get_out_fail(backend: Backend, box: Box) -> None:
+async def test_attempts_to_get_out_fail(backend: Backend, box: SandboxHandle) -> None:
     through = []
     for name, code in CODE.items():
         end = (await box.run_cell(code)).end
@@ -99,7 +99,9 @@ async def test_attempts_to_get_out_fail(backend: Backend, box: Box) -> None:
     assert through == []
 
 
-async def test_another_architectures_system_calls_kill_the_process(backend: Backend, box: Box) -> None:
+async def test_another_architectures_system_calls_kill_the_process(
+    backend: Backend, box: SandboxHandle
+) -> None:
     if os.uname().machine != "x86_64":
         pytest.skip("i386 calls exist on x86_64 only")
     code = """
@@ -115,7 +117,7 @@ os.WTERMSIG(os.waitpid(pid, 0)[1])"""
     assert killed == b"31" or "architecture" in backend.capabilities.missing
 
 
-async def test_privileges_are_gone_and_cannot_come_back(backend: Backend, box: Box) -> None:
+async def test_privileges_are_gone_and_cannot_come_back(backend: Backend, box: SandboxHandle) -> None:
     lines = (await box.run_shell("cat /proc/self/status")).stdout.decode().splitlines()
     status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
     wanted = dict.fromkeys(("CapEff", "CapPrm", "CapBnd", "CapInh", "CapAmb"), "0" * 16)
@@ -136,7 +138,7 @@ async def test_no_secret_of_the_owner_is_inside(backend: Backend, monkeypatch: p
     assert b"PORTICO_TEST_SECRET" not in seen
 
 
-async def test_only_its_own_descriptors_are_inherited(box: Box) -> None:
+async def test_only_its_own_descriptors_are_inherited(box: SandboxHandle) -> None:
     listed = await box.run_shell(["/bin/ls", "/proc/self/fd"])
     assert set(listed.stdout.split()) <= {b"0", b"1", b"2", b"3"}
     inside = await box.run_cell(
@@ -146,7 +148,7 @@ async def test_only_its_own_descriptors_are_inherited(box: Box) -> None:
     assert inside.stdout.count(b"socket:") <= 1
 
 
-async def test_the_hosts_listeners_cannot_be_reached(box: Box) -> None:
+async def test_the_hosts_listeners_cannot_be_reached(box: SandboxHandle) -> None:
     with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as abstract:
         name = f"\0portico-test-{os.getpid()}"
         abstract.bind(name)
@@ -157,7 +159,7 @@ async def test_the_hosts_listeners_cannot_be_reached(box: Box) -> None:
         assert (await box.run_cell(f"socket.socket(socket.AF_UNIX).connect({name!r})")).end.error is not None
 
 
-async def test_processes_outside_cannot_be_seen_or_signalled(box: Box) -> None:
+async def test_processes_outside_cannot_be_seen_or_signalled(box: SandboxHandle) -> None:
     assert (await box.run_cell(f"import os; os.kill({os.getpid()}, 0)")).end.error is not None
     seen = (await box.run_shell("ls -d /proc/[0-9]* | wc -l")).stdout
     assert int(seen) < 8
@@ -176,14 +178,14 @@ async def test_neighbours_share_nothing(backend: Backend) -> None:
     assert (await one.run_cell("1")).ok
 
 
-async def test_terminals_run_out_for_itself_only(backend: Backend, box: Box) -> None:
+async def test_terminals_run_out_for_itself_only(backend: Backend, box: SandboxHandle) -> None:
     code = "import os\nwhile True: os.openpty()"
     assert (await box.run_cell(code)).end.error is not None
     other = await backend.create(Spec())
     assert (await other.run_cell("import os; os.openpty()")).ok
 
 
-async def test_a_sandbox_that_is_gone_says_why(box: Box) -> None:
+async def test_a_sandbox_that_is_gone_says_why(box: SandboxHandle) -> None:
     running = asyncio.ensure_future(box.run_cell("import time; time.sleep(30)"))
     await asyncio.sleep(0.1)
     await box.destroy("expired")
@@ -195,7 +197,7 @@ async def test_a_sandbox_that_is_gone_says_why(box: Box) -> None:
     await box.destroy()
 
 
-async def test_the_interpreters_of_cell_and_shell_are_the_same(box: Box) -> None:
+async def test_the_interpreters_of_cell_and_shell_are_the_same(box: SandboxHandle) -> None:
     version = f"{sys.version_info.major}.{sys.version_info.minor}".encode()
     assert (
         await box.run_shell("python3 -c 'import sys; print(\"%d.%d\" % sys.version_info[:2])'")

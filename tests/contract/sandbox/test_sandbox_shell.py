@@ -9,10 +9,10 @@ import pytest
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
 from portico.sandbox.events import Lost, ProcessEnd, Stdout
-from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
 
 
-async def test_a_command_has_output_and_exit_code(box: Box) -> None:
+async def test_a_command_has_output_and_exit_code(box: SandboxHandle) -> None:
     result = await box.run_shell("echo out; echo err >&2; cat; exit 3", stdin=b"in", env={"A": "b"})
     assert (result.stdout, result.stderr, result.exit_code) == (b"out\nin", b"err\n", 3)
     assert not result.ok
@@ -21,12 +21,14 @@ async def test_a_command_has_output_and_exit_code(box: Box) -> None:
     assert (await box.run_shell(["nonsense"])).exit_code == 127
 
 
-async def test_a_lot_of_input_and_output_pass_through(box: Box) -> None:
+async def test_a_lot_of_input_and_output_pass_through(box: SandboxHandle) -> None:
     data = bytes(range(256)) * 20_000
     assert (await box.run_shell("cat", stdin=data)).stdout == data
 
 
-async def test_a_command_that_takes_too_long_dies_with_all_it_started(backend: Backend, box: Box) -> None:
+async def test_a_command_that_takes_too_long_dies_with_all_it_started(
+    backend: Backend, box: SandboxHandle
+) -> None:
     command = "(setsid nohup sh -c 'trap \"\" TERM; sleep 61' &) ; setsid sleep 62 & sleep 63"
     result = await box.run_shell(command, timeout=0.4)
     assert isinstance(result.failure, errors.SandboxTimeout)
@@ -36,13 +38,13 @@ async def test_a_command_that_takes_too_long_dies_with_all_it_started(backend: B
     assert b"sleep 6" not in left.stdout
 
 
-async def test_endless_output_of_a_command_is_cut(box: Box) -> None:
+async def test_endless_output_of_a_command_is_cut(box: SandboxHandle) -> None:
     result = await box.run_shell("yes")
     assert isinstance(result.failure, errors.LimitExceeded)
     assert result.failure.limit == "output"
 
 
-async def test_a_process_outlives_its_call_and_is_read_again_from_an_offset(box: Box) -> None:
+async def test_a_process_outlives_its_call_and_is_read_again_from_an_offset(box: SandboxHandle) -> None:
     info = await box.processes.start("echo one; read line; echo got $line", stdin=True)
     await box.processes.write(info.pid, b"two\n")
     assert (await box.processes.wait(info.pid)).exit_code == 0
@@ -53,7 +55,7 @@ async def test_a_process_outlives_its_call_and_is_read_again_from_an_offset(box:
     assert [known.pid for known in await box.processes.list_all()] == [info.pid]
 
 
-async def test_only_the_last_output_of_a_process_is_kept_and_the_gap_is_told(box: Box) -> None:
+async def test_only_the_last_output_of_a_process_is_kept_and_the_gap_is_told(box: SandboxHandle) -> None:
     info = await box.processes.start("head -c 5000000 /dev/zero")
     await box.processes.wait(info.pid)
     events = [event async for event in box.processes.attach(info.pid)]
@@ -61,7 +63,7 @@ async def test_only_the_last_output_of_a_process_is_kept_and_the_gap_is_told(box
     assert events[0].size + sum(len(event.data) for event in events if isinstance(event, Stdout)) == 5_000_000
 
 
-async def test_signals_reach_a_process(box: Box) -> None:
+async def test_signals_reach_a_process(box: SandboxHandle) -> None:
     info = await box.processes.start(["sleep", "60"])
     await box.processes.signal(info.pid, signal.SIGTERM)
     assert (await box.processes.wait(info.pid)).exit_code == -signal.SIGTERM
@@ -71,7 +73,7 @@ async def test_signals_reach_a_process(box: Box) -> None:
         await box.processes.wait(99_999)
 
 
-async def test_a_terminal_echoes_resizes_and_has_job_control(backend: Backend, box: Box) -> None:
+async def test_a_terminal_echoes_resizes_and_has_job_control(backend: Backend, box: SandboxHandle) -> None:
     info = await box.processes.start(["/bin/bash", "--norc", "-i"], terminal=(24, 80))
     seen = b""
     attachment = box.processes.attach(info.pid)
@@ -105,7 +107,7 @@ async def test_a_terminal_echoes_resizes_and_has_job_control(backend: Backend, b
     assert isinstance(end, ProcessEnd)
 
 
-async def test_a_server_inside_can_be_reached(box: Box) -> None:
+async def test_a_server_inside_can_be_reached(box: SandboxHandle) -> None:
     await box.files.write("index.html", b"hello from inside")
     await box.processes.start("exec python3 -m http.server 8000 --bind 127.0.0.1")
     async with asyncio.timeout(15):
@@ -121,7 +123,7 @@ async def test_a_server_inside_can_be_reached(box: Box) -> None:
     assert answer.endswith(b"hello from inside")
 
 
-async def test_calls_do_not_wait_for_one_another(box: Box) -> None:
+async def test_calls_do_not_wait_for_one_another(box: SandboxHandle) -> None:
     slow = asyncio.ensure_future(
         box.run_cell("import os, time\nwhile not os.path.exists('go'): time.sleep(.01)")
     )
@@ -131,7 +133,7 @@ async def test_calls_do_not_wait_for_one_another(box: Box) -> None:
     assert (await slow).ok
 
 
-async def test_input_for_a_process_that_is_not_there_is_refused(box: Box) -> None:
+async def test_input_for_a_process_that_is_not_there_is_refused(box: SandboxHandle) -> None:
     with pytest.raises(errors.ProcessNotFound):
         await box.processes.write(99_999, b"x")
     info = await box.processes.start(["cat"], stdin=True)
@@ -140,7 +142,7 @@ async def test_input_for_a_process_that_is_not_there_is_refused(box: Box) -> Non
     await box.processes.write(info.pid, b"nobody reads this any more")
 
 
-async def test_a_process_whose_starter_has_left_is_ended(box: Box) -> None:
+async def test_a_process_whose_starter_has_left_is_ended(box: SandboxHandle) -> None:
     starting = asyncio.ensure_future(box.processes.start(["sleep", "1000"]))
     await asyncio.sleep(0)  # the request is sent, and not yet answered
     starting.cancel()

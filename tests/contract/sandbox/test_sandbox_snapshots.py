@@ -12,22 +12,22 @@ import pytest
 
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
-from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
 from portico.sandbox.manager.sandbox_manager import SandboxManager
-from portico.sandbox.manager.snapshots import Snapshots
+from portico.sandbox.manager.snapshots import SnapshotStore
 from portico.sandbox.spec import Mount, Spec
 
 
 @pytest.fixture
-def snapshots(tmp_path: Path) -> Iterator[Snapshots]:
-    kept = Snapshots(tmp_path)
+def snapshots(tmp_path: Path) -> Iterator[SnapshotStore]:
+    kept = SnapshotStore(tmp_path)
     yield kept
     kept.close()
     assert not list(tmp_path.iterdir())
 
 
 async def test_rollback_takes_files_and_variables_back(
-    backend: Backend, box: Box, snapshots: Snapshots
+    backend: Backend, box: SandboxHandle, snapshots: SnapshotStore
 ) -> None:
     await box.files.write("d/kept", "old")
     await box.run_cell("x = 1")
@@ -80,7 +80,7 @@ def tell():
 """
 
 
-async def test_whatever_a_workspace_has_comes_back(box: Box, snapshots: Snapshots) -> None:
+async def test_whatever_a_workspace_has_comes_back(box: SandboxHandle, snapshots: SnapshotStore) -> None:
     made = await box.run_cell(
         _TELL
         + """
@@ -125,7 +125,7 @@ print(len(before))
     assert different.rich[0].data["text/plain"] == b"[]", compared.rich[0].data["text/plain"]
 
 
-async def test_holes_stay_holes_and_cost_nothing(box: Box, snapshots: Snapshots) -> None:
+async def test_holes_stay_holes_and_cost_nothing(box: SandboxHandle, snapshots: SnapshotStore) -> None:
     made = await box.run_cell(
         "import os\n"
         "for number in range(100):\n"
@@ -177,7 +177,7 @@ while True:
 
 
 async def test_code_inside_cannot_keep_a_snapshot_from_being_taken(
-    backend: Backend, box: Box, snapshots: Snapshots
+    backend: Backend, box: SandboxHandle, snapshots: SnapshotStore
 ) -> None:
     await box.files.write("attack.py", _ATTACKER)
     await box.files.write("large", bytes(range(256)) * (8 << 12))
@@ -192,7 +192,9 @@ async def test_code_inside_cannot_keep_a_snapshot_from_being_taken(
     await box.processes.signal(attack.pid, 9)
 
 
-async def test_a_snapshot_is_of_one_moment_and_what_ran_goes_on(box: Box, snapshots: Snapshots) -> None:
+async def test_a_snapshot_is_of_one_moment_and_what_ran_goes_on(
+    box: SandboxHandle, snapshots: SnapshotStore
+) -> None:
     await box.files.write(
         "count.py",
         "import os\n"
@@ -227,7 +229,7 @@ async def test_a_snapshot_is_of_one_moment_and_what_ran_goes_on(box: Box, snapsh
     assert 0 <= numbers[0] - numbers[1] <= 1
 
 
-async def test_packing_and_unpacking_end_in_time(box: Box) -> None:
+async def test_packing_and_unpacking_end_in_time(box: SandboxHandle) -> None:
     await box.files.write("large", bytes(range(256)) * (8 << 12))
 
     async def stalled() -> AsyncIterator[bytes]:
@@ -246,7 +248,7 @@ async def test_packing_and_unpacking_end_in_time(box: Box) -> None:
 
 
 async def test_a_mount_in_the_workspace_is_neither_kept_nor_emptied(
-    backend: Backend, snapshots: Snapshots
+    backend: Backend, snapshots: SnapshotStore
 ) -> None:
     with tempfile.TemporaryDirectory() as shown:
         os.chmod(shown, 0o777)

@@ -10,7 +10,7 @@ import pytest
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
 from portico.sandbox.handle.port_connection import Connection
-from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
 from portico.sandbox.spec import Limits, Spec
 
 MIB = 1 << 20
@@ -20,12 +20,12 @@ NEW = "".join(random.Random(2).sample(_LINES, len(_LINES)))  # the diff takes ab
 
 
 @pytest.fixture
-async def hasty(backend: Backend) -> Box:
+async def hasty(backend: Backend) -> SandboxHandle:
     limits = Limits(memory_bytes=512 * MIB, processes=64, disk_bytes=64 * MIB, inodes=2_000, call_seconds=3)
     return await backend.create(Spec(limits=limits))
 
 
-async def _meanwhile(box: Box, long: Awaitable[Any]) -> "asyncio.Future[Any]":
+async def _meanwhile(box: SandboxHandle, long: Awaitable[Any]) -> "asyncio.Future[Any]":
     """Start the work, and make other calls, which end first."""
     task = asyncio.ensure_future(long)
     await asyncio.sleep(0.3)
@@ -35,7 +35,7 @@ async def _meanwhile(box: Box, long: Awaitable[Any]) -> "asyncio.Future[Any]":
     return task
 
 
-async def test_an_edit_that_takes_for_ever_has_a_deadline(hasty: Box) -> None:
+async def test_an_edit_that_takes_for_ever_has_a_deadline(hasty: SandboxHandle) -> None:
     await hasty.files.write("a.txt", OLD)
     editing = hasty.files.edit("a.txt", [(OLD, NEW)])
     task = await _meanwhile(hasty, editing)
@@ -45,7 +45,7 @@ async def test_an_edit_that_takes_for_ever_has_a_deadline(hasty: Box) -> None:
     assert [entry.path for entry in await hasty.files.list_directory()] == ["./a.txt"]
 
 
-async def test_an_edit_that_is_given_up_ends(hasty: Box) -> None:
+async def test_an_edit_that_is_given_up_ends(hasty: SandboxHandle) -> None:
     await hasty.files.write("a.txt", OLD)
     before = (await hasty.metrics()).processes
     task = await _meanwhile(hasty, hasty.files.edit("a.txt", [(OLD, NEW)]))
@@ -56,7 +56,7 @@ async def test_an_edit_that_is_given_up_ends(hasty: Box) -> None:
     assert await hasty.files.read("a.txt") == OLD.encode()
 
 
-async def test_large_edits_are_made_or_refused_as_a_whole(hasty: Box) -> None:
+async def test_large_edits_are_made_or_refused_as_a_whole(hasty: SandboxHandle) -> None:
     text = "".join(f"{number}\n" for number in range(20_000))
     await hasty.files.write("a.txt", text)
     diff = await hasty.files.edit("a.txt", [("777\n", "seven\n")])
@@ -77,7 +77,7 @@ async def test_large_edits_are_made_or_refused_as_a_whole(hasty: Box) -> None:
         await hasty.files.edit("d.txt", [("x", "y")])
 
 
-async def test_a_directory_of_many_entries_is_listed_in_order(hasty: Box) -> None:
+async def test_a_directory_of_many_entries_is_listed_in_order(hasty: SandboxHandle) -> None:
     await hasty.run_shell("mkdir d; cd d; for n in $(seq 1 700); do : > f$n; done; mkdir e; : > e/x")
     entries = await hasty.files.list_directory("d", depth=2)
     paths = [entry.path for entry in entries]
@@ -88,7 +88,7 @@ async def test_a_directory_of_many_entries_is_listed_in_order(hasty: Box) -> Non
         await hasty.files.list_directory("none")
 
 
-async def test_a_listener_whose_backlog_is_full_holds_up_nothing(hasty: Box) -> None:
+async def test_a_listener_whose_backlog_is_full_holds_up_nothing(hasty: SandboxHandle) -> None:
     await hasty.run_cell(
         "import socket\ns = socket.socket(); s.bind(('127.0.0.1', 8123)); s.listen(0)\n"
         "kept = []\nfor _ in range(8):\n"
@@ -104,7 +104,7 @@ async def test_a_listener_whose_backlog_is_full_holds_up_nothing(hasty: Box) -> 
         await hasty.connect(8124)
 
 
-async def test_an_upload_whose_file_is_taken_away_fails_alone(hasty: Box) -> None:
+async def test_an_upload_whose_file_is_taken_away_fails_alone(hasty: SandboxHandle) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         yield b"x" * 1000
         await hasty.run_shell("rm -f .a.txt.*")
@@ -115,7 +115,7 @@ async def test_an_upload_whose_file_is_taken_away_fails_alone(hasty: Box) -> Non
     assert (await hasty.run_cell("1 + 1")).ok
 
 
-async def test_an_upload_may_wait_for_its_caller(hasty: Box) -> None:
+async def test_an_upload_may_wait_for_its_caller(hasty: SandboxHandle) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(3):
             yield b"x" * 200_000
@@ -124,7 +124,7 @@ async def test_an_upload_may_wait_for_its_caller(hasty: Box) -> None:
     assert await hasty.files.upload("a.txt", pieces()) == 600_000
 
 
-async def test_a_kernel_that_reads_nothing_holds_up_no_other_call(hasty: Box) -> None:
+async def test_a_kernel_that_reads_nothing_holds_up_no_other_call(hasty: SandboxHandle) -> None:
     await hasty.run_cell("import os, signal; parent = os.getpid()")
     await hasty.run_shell("kill -STOP -1 2>/dev/null; true")
     cell = asyncio.ensure_future(hasty.run_cell("x = '" + "y" * 2_000_000 + "'", timeout=20))
@@ -135,7 +135,7 @@ async def test_a_kernel_that_reads_nothing_holds_up_no_other_call(hasty: Box) ->
     assert (await hasty.run_cell("1 + 1")).ok
 
 
-async def test_a_restart_and_the_cells_that_come_meanwhile(hasty: Box) -> None:
+async def test_a_restart_and_the_cells_that_come_meanwhile(hasty: SandboxHandle) -> None:
     await hasty.run_cell("x = 1")
     restarts = [asyncio.ensure_future(hasty.restart_kernel()) for _ in range(3)]
     await asyncio.sleep(0)  # the requests are sent

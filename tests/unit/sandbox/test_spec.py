@@ -15,7 +15,7 @@ from portico.sandbox.spec import (
     NetworkPolicy,
     Spec,
 )
-from portico.sandbox.warm_pool import serves
+from portico.sandbox.warm_pool import is_compatible
 
 
 def test_mounts_are_few() -> None:
@@ -33,14 +33,14 @@ def test_what_waits_serves_specs_that_differ_only_in_what_comes_with_a_claim() -
         Spec(limits=Limits(output_bytes=1024, call_seconds=1)),
         Spec(network=NetworkPolicy(bounds=rules)),
     ):
-        assert serves(usual, spec)
+        assert is_compatible(usual, spec)
     for spec in (
         Spec(limits=Limits(processes=16)),
         Spec(network=NetworkPolicy(("example.com",))),
         Spec(preload=("json",)),
         Spec(mounts=(Mount("/srv", "/data"),)),
     ):
-        assert not serves(usual, spec)
+        assert not is_compatible(usual, spec)
 
 
 def test_the_same_modules_are_the_same_spec() -> None:

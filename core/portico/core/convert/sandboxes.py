@@ -27,8 +27,8 @@ from portico.sandbox.events import (
     Stdout,
 )
 from portico.sandbox.file_names import to_text
-from portico.sandbox.manager.registry import Held
-from portico.sandbox.manager.snapshots import Snapshot
+from portico.sandbox.manager.registry import ManagedSandbox
+from portico.sandbox.manager.snapshots import StoredSnapshot
 from portico.sandbox.spec import SECONDS, Limits, Mount, NetworkPolicy, Spec
 from portico.v1 import sandbox_pb2 as pb
 
@@ -89,7 +89,7 @@ def _limits(given: pb.SandboxLimits, defaults: Limits) -> Limits:
     return Limits(cpus=given.cpus or defaults.cpus, call_seconds=call, **sizes)
 
 
-def sandbox_to_proto(held: Held, tier: str) -> pb.Sandbox:
+def sandbox_to_proto(held: ManagedSandbox, tier: str) -> pb.Sandbox:
     box = held.box
     state = pb.SANDBOX_STATE_PAUSED if box.paused else pb.SANDBOX_STATE_RUNNING
     return pb.Sandbox(
@@ -134,7 +134,7 @@ def metrics_to_proto(metrics: Metrics) -> pb.GetSandboxMetricsResponse:
     )
 
 
-def snapshot_to_proto(snapshot: Snapshot) -> pb.SandboxSnapshot:
+def snapshot_to_proto(snapshot: StoredSnapshot) -> pb.SandboxSnapshot:
     return pb.SandboxSnapshot(
         snapshot_id=snapshot.id,
         sandbox_id=snapshot.sandbox_id,

@@ -12,7 +12,7 @@ from typing import Final
 from portico.core.errors import InvalidArgument
 from portico.core.sandboxes.sandbox_errors import translate_sandbox_errors
 from portico.sandbox import errors
-from portico.sandbox.mount_sources import Source, open_source
+from portico.sandbox.mount_sources import MountSource, open_source
 from portico.sandbox.spec import Mount
 
 _MODES: Final = ("", "rw", "own")
@@ -22,7 +22,7 @@ _NOTHING: Final[Mapping[str, str]] = {}
 @dataclass(frozen=True, slots=True)
 class _OpenDirectory:
     names: tuple[str, ...]  # as the operator wrote it, and with links resolved
-    source: Source
+    source: MountSource
     mode: str
 
 

@@ -19,9 +19,9 @@ from portico.sandbox.backend import Backend
 from portico.sandbox.backend_registry import check_private, make_backend
 from portico.sandbox.local import cgroups, process_owner
 from portico.sandbox.manager import snapshots
-from portico.sandbox.manager.registry import Held, everybody
+from portico.sandbox.manager.registry import ManagedSandbox, any_user
 from portico.sandbox.manager.sandbox_manager import SandboxManager
-from portico.sandbox.manager.snapshots import Snapshot
+from portico.sandbox.manager.snapshots import StoredSnapshot
 from portico.sandbox.spec import Spec
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class CoreSandboxes:
             if manager is not None:
                 await manager.close()
 
-    async def own(self, user_id: str, session_id: str, spec: Spec, backend: str = "") -> Held:
+    async def own(self, user_id: str, session_id: str, spec: Spec, backend: str = "") -> ManagedSandbox:
         """The session's own sandbox of a type, created if needed; concurrent calls get the same one."""
         with translate_sandbox_errors():
             manager = await self._open()
@@ -87,7 +87,7 @@ class CoreSandboxes:
 
     async def keyed(
         self, key: tuple[str, str], user_id: str, session_id: str, spec: Spec, backend: str, *, fresh: bool
-    ) -> Held:
+    ) -> ManagedSandbox:
         """The sandbox created for an owner's key, while it exists; else a new one."""
         with translate_sandbox_errors():
             manager = await self._open()
@@ -95,28 +95,28 @@ class CoreSandboxes:
                 key, spec, fresh=fresh, user_id=user_id, session_id=session_id, backend=backend
             )
 
-    async def create(self, user_id: str, session_id: str, spec: Spec, backend: str = "") -> Held:
+    async def create(self, user_id: str, session_id: str, spec: Spec, backend: str = "") -> ManagedSandbox:
         """Create a sandbox."""
         with translate_sandbox_errors():
             manager = await self._open()
             return await manager.create(spec, user_id=user_id, session_id=session_id, backend=backend)
 
-    def get(self, sandbox_id: str, visible: Callable[[str], bool] = everybody) -> Held:
+    def get(self, sandbox_id: str, visible: Callable[[str], bool] = any_user) -> ManagedSandbox:
         """The sandbox, if its user is visible. Raises SandboxNotFound, SandboxGone."""
         with translate_sandbox_errors(sandbox_id=sandbox_id):
             if self._manager is None:
                 raise errors.SandboxNotFound(f"no sandbox {sandbox_id!r}")
             return self._manager.get(sandbox_id, visible)
 
-    def touch(self, held: Held) -> None:
+    def touch(self, held: ManagedSandbox) -> None:
         """Restart the sandbox's idle time."""
         self._existing().touch(held)
 
-    def listed(self, user_id: str = "", session_id: str = "") -> list[Held]:
+    def listed(self, user_id: str = "", session_id: str = "") -> list[ManagedSandbox]:
         """The sandboxes of a user or a session, newest first."""
         return [] if self._manager is None else self._manager.listed(user_id or None, session_id or None)
 
-    def tier(self, held: Held) -> str:
+    def tier(self, held: ManagedSandbox) -> str:
         """The sandbox's isolation tier."""
         return self._existing().tier(held)
 
@@ -139,25 +139,27 @@ class CoreSandboxes:
         with translate_sandbox_errors():
             return await self._manager.forget(user_id)
 
-    async def take(self, held: Held) -> Snapshot:
+    async def take(self, held: ManagedSandbox) -> StoredSnapshot:
         """Take a snapshot of the sandbox's files, and of its kernel if possible. Raises LimitExceeded."""
         with translate_sandbox_errors(sandbox_id=held.box.id):
             return await self._existing().take_snapshot(held)
 
-    async def roll_back(self, held: Held, snapshot_id: str) -> bool:
+    async def roll_back(self, held: ManagedSandbox, snapshot_id: str) -> bool:
         """Reset a sandbox to a snapshot. Returns whether its kernel was restored too. Raises
         SnapshotNotFound.
         """
         with translate_sandbox_errors(sandbox_id=held.box.id, name=snapshot_id):
             return await self._existing().roll_back(held, snapshot_id)
 
-    def snapshots(self, user_id: str = "", session_id: str = "", sandbox_id: str = "") -> list[Snapshot]:
+    def snapshots(
+        self, user_id: str = "", session_id: str = "", sandbox_id: str = ""
+    ) -> list[StoredSnapshot]:
         """The snapshots of a user, a session or a sandbox, newest first."""
         if self._manager is None:
             return []
         return self._manager.snapshots.listed(user_id or None, session_id or None, sandbox_id or None)
 
-    def snapshot(self, snapshot_id: str, visible: Callable[[str], bool] = everybody) -> Snapshot:
+    def snapshot(self, snapshot_id: str, visible: Callable[[str], bool] = any_user) -> StoredSnapshot:
         """The snapshot, if its user is visible. Raises SnapshotNotFound."""
         with translate_sandbox_errors(name=snapshot_id):
             if self._manager is None:
@@ -169,13 +171,17 @@ class CoreSandboxes:
         self.snapshot(snapshot_id)
         self._existing().snapshots.delete(snapshot_id)
 
-    async def fork(self, snapshot_id: str, session_id: str, spec: Spec | None, backend: str) -> Held:
+    async def fork(
+        self, snapshot_id: str, session_id: str, spec: Spec | None, backend: str
+    ) -> ManagedSandbox:
         """Create a sandbox from a snapshot. Raises SnapshotNotFound."""
         self.snapshot(snapshot_id)
         with translate_sandbox_errors(name=snapshot_id):
             return await self._existing().fork(snapshot_id, session_id, spec, backend)
 
-    async def fork_live(self, source: Held, session_id: str, spec: Spec | None, backend: str) -> Held:
+    async def fork_live(
+        self, source: ManagedSandbox, session_id: str, spec: Spec | None, backend: str
+    ) -> ManagedSandbox:
         """Create a sandbox with the present files of another."""
         with translate_sandbox_errors(sandbox_id=source.box.id):
             return await self._existing().fork_live(source, session_id, spec, backend)

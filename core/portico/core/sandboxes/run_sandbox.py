@@ -18,8 +18,8 @@ from portico.sandbox.events import (
     ProcessInfo,
     ShellResult,
 )
-from portico.sandbox.handle.sandbox_handle import Box
-from portico.sandbox.manager.registry import Held
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
+from portico.sandbox.manager.registry import ManagedSandbox
 from portico.sandbox.spec import SECONDS, Spec
 from portico.sandbox.tool_results import Result
 from portico.telemetry.tracing import spans
@@ -80,11 +80,11 @@ class RunSandbox:
         self._session_id = session_id
         self._kind = kind
         self._seconds_left = seconds_left
-        self._box: Box | None = None
+        self._box: SandboxHandle | None = None
         self._working: set[asyncio.Task[Any]] = set()
         self._streams: set[AsyncGenerator[Any, None]] = set()
         self._starting: set[asyncio.Task[ProcessInfo]] = set()
-        self._started: list[tuple[Box, int]] = []
+        self._started: list[tuple[SandboxHandle, int]] = []
 
     def cancel(self) -> None:
         """Cancel the calls and refuse new ones."""
@@ -235,7 +235,7 @@ class RunSandbox:
         box = await self._own()
         await self._work(box.files.remove(path, recursive), "remove_file")
 
-    async def _own(self) -> Box:
+    async def _own(self) -> SandboxHandle:
         if self.closed:
             raise errors.CallCancelled("the run was stopped")
         if self._box is None or self._box.gone is not None:
@@ -248,7 +248,7 @@ class RunSandbox:
                 raise errors.CallCancelled("the run was stopped")
         return self._box
 
-    async def _made(self, spec: Spec) -> Held:
+    async def _made(self, spec: Spec) -> ManagedSandbox:
         try:
             return await self._sandboxes.own(self._user_id, self._session_id, spec)
         except DomainError as error:

@@ -9,7 +9,7 @@ from portico.core.sandboxes.sandbox_errors import translate_sandbox_errors
 from portico.model.identity import tenant_of
 from portico.sandbox.egress.rules import covers, parse_all
 from portico.sandbox.local.zygotes import PRELOAD_BYTES
-from portico.sandbox.manager.quotas import Quota, Quotas
+from portico.sandbox.manager.quotas import SandboxQuota, SandboxQuotas
 from portico.sandbox.spec import MIB, MODULE_LENGTH, RANGES, Limits, NetworkBounds, NetworkPolicy, Spec
 
 # Modules that may be preloaded by default: they take long to import, and importing them starts no thread,
@@ -29,9 +29,9 @@ class SandboxPolicy:
 
     backend: str = "local"  # or none
     more_backends: tuple[str, ...] = ()  # further backends that a caller may name
-    total: Quota = field(default_factory=lambda: Quota(200, 1_024, 8 << 30))
-    per_user: Quota = field(default_factory=lambda: Quota(100, 64, 2 << 30))
-    per_tenant: Quota = field(default_factory=Quota)
+    total: SandboxQuota = field(default_factory=lambda: SandboxQuota(200, 1_024, 8 << 30))
+    per_user: SandboxQuota = field(default_factory=lambda: SandboxQuota(100, 64, 2 << 30))
+    per_tenant: SandboxQuota = field(default_factory=SandboxQuota)
     limits: Limits = field(
         default_factory=lambda: Limits(
             memory_bytes=2048 * MIB,
@@ -56,9 +56,9 @@ class SandboxPolicy:
     preload_bytes: int = PRELOAD_BYTES
     pool_size: int = 0
 
-    def quotas(self) -> Quotas:
+    def quotas(self) -> SandboxQuotas:
         """New counters of sandboxes and snapshots with these limits."""
-        return Quotas(self.total, self.per_tenant, self.per_user, tenant_of)
+        return SandboxQuotas(self.total, self.per_tenant, self.per_user, tenant_of)
 
     def defaults(self) -> Limits:
         """The library's default limits, reduced to the operator's."""

@@ -52,7 +52,7 @@ from portico.core.stores.encryption import EncryptionKeys
 from portico.core.stores.open_stores import open_stores
 from portico.core.stores.quota_stores import with_quota
 from portico.process.listen_address import ABSTRACT_UNIX_PREFIX, UNIX_PREFIXES, address_error
-from portico.sandbox.manager.quotas import Quota
+from portico.sandbox.manager.quotas import SandboxQuota
 from portico.sandbox.spec import Limits as SandboxLimits
 from portico.sandbox.spec import NetworkBounds
 from portico.telemetry.metrics.loop_watch import LoopWatch
@@ -382,13 +382,13 @@ def _sandbox_policy(settings: CoreSettings) -> SandboxPolicy:
     return SandboxPolicy(
         backend=settings.sandbox_backend,
         more_backends=tuple(settings.sandbox_backends),
-        total=Quota(settings.sandbox_max, settings.sandbox_snapshots, settings.sandbox_snapshot_bytes),
-        per_user=Quota(
+        total=SandboxQuota(settings.sandbox_max, settings.sandbox_snapshots, settings.sandbox_snapshot_bytes),
+        per_user=SandboxQuota(
             settings.sandbox_per_user,
             settings.sandbox_snapshots_per_user,
             settings.sandbox_snapshot_bytes_per_user,
         ),
-        per_tenant=Quota(
+        per_tenant=SandboxQuota(
             settings.sandbox_per_tenant,
             settings.sandbox_snapshots_per_tenant,
             settings.sandbox_snapshot_bytes_per_tenant,

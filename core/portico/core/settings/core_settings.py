@@ -15,7 +15,7 @@ from portico.core.stores.open_stores import check_url
 from portico.process.listen_address import UNIX_PREFIXES, is_local_grpc_address
 from portico.process.secrets import SecretSettings
 from portico.process.settings import ReadableFile, check_address, named
-from portico.sandbox.backend_registry import NAMES, is_backend
+from portico.sandbox.backend_registry import BACKEND_NAMES, is_backend
 from portico.sandbox.errors import InvalidRequest
 from portico.sandbox.local.zygotes import PRELOAD_BYTES
 from portico.sandbox.spec import RANGES, SECONDS, NetworkBounds, is_module
@@ -400,7 +400,7 @@ class CoreSettings(SecretSettings):
     def _are_backends(cls, value: str | list[str]) -> str | list[str]:
         for name in [value] if isinstance(value, str) else value:
             if not is_backend(name) and value != "none":
-                raise ValueError(f"has an unknown backend {name!r}; expected one of {NAMES}")
+                raise ValueError(f"has an unknown backend {name!r}; expected one of {BACKEND_NAMES}")
         return value
 
     @field_validator("sandbox_preload")

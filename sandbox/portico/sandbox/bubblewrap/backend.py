@@ -24,10 +24,10 @@ from portico.sandbox.inside.root import FILES
 from portico.sandbox.local import cgroups, file_table_guard, idmaps
 from portico.sandbox.local.environment import BIN, ENVIRONMENT
 from portico.sandbox.local.local_sandbox import LocalBox
-from portico.sandbox.local.process_owner import Owner
+from portico.sandbox.local.process_owner import ProcessOwner
 from portico.sandbox.mount_sources import closed, opened
 from portico.sandbox.spec import Spec
-from portico.sandbox.warm_pool import Demand, Pool, claim_usual
+from portico.sandbox.warm_pool import CallerDemand, WarmPool, claim_default
 
 FULL: Final = "bubblewrap"
 RLIMITS: Final = "bubblewrap-rlimits"  # memory is limited per process, CPU not at all
@@ -57,13 +57,13 @@ class BubblewrapBackend:
         self.name = "bubblewrap" if self._root == Path("/") else f"bubblewrap:{self._root}"
         self._program = ""
         self._code: tempfile.TemporaryDirectory[str] | None = None
-        self._hierarchy = cgroups.Hierarchy()
+        self._hierarchy = cgroups.CgroupHierarchy()
         self._boxes: dict[str, BubblewrapBox] = {}
         self._uids: set[int] = set()
         self._next_uid = secrets.choice(_UIDS)
         self._cleaning: set[asyncio.Task[None]] = set()
         self._guard: asyncio.Task[None] | None = None
-        self._pool = Pool(lambda: self._make(_USUAL, _new_id()), Demand(), ready=settings.pool_size)
+        self._pool = WarmPool(lambda: self._make(_USUAL, _new_id()), CallerDemand(), ready=settings.pool_size)
         self.capabilities = Capabilities(self.name, "none", frozenset(), "signals")
 
     async def __aenter__(self) -> "BubblewrapBackend":
@@ -86,7 +86,7 @@ class BubblewrapBackend:
         self._program = program
         visible_files.check({"the working directory": os.getcwd()}, str(self._root))
         await asyncio.to_thread(cgroups.sweep)
-        self._hierarchy = await asyncio.to_thread(cgroups.find, Owner.current())
+        self._hierarchy = await asyncio.to_thread(cgroups.find, ProcessOwner.current())
         self._code = await asyncio.to_thread(_copy_code)
         self.capabilities = self._describe()
         try:
@@ -133,7 +133,7 @@ class BubblewrapBackend:
             idmaps.check(spec.mounts)
         if any(idmaps.is_mapped(mount) for mount in spec.mounts):
             raise errors.Unsupported("mounts as their owner: not supported by the bubblewrap backend as root")
-        box = claim_usual(self._pool, _USUAL, spec, self._boxes, sandbox_id)
+        box = claim_default(self._pool, _USUAL, spec, self._boxes, sandbox_id)
         if box is None:
             return await self._make(spec, sandbox_id or _new_id())
         # The answer is not awaited: calls are served in order, so the next one finds the environment.
@@ -141,7 +141,9 @@ class BubblewrapBackend:
         return box
 
     async def _make(self, spec: Spec, name: str) -> "BubblewrapBox":
-        box = self._boxes[name] = BubblewrapBox(name, spec, cgroups.Group(self._hierarchy, name), self._ended)
+        box = self._boxes[name] = BubblewrapBox(
+            name, spec, cgroups.SandboxCgroup(self._hierarchy, name), self._ended
+        )
         assert self._code is not None
         try:
             box.group.make()
@@ -230,7 +232,7 @@ class BubblewrapBackend:
         boxes = list(self._boxes.values())
         await asyncio.gather(*(box.destroy("owner") for box in boxes), return_exceptions=True)
         await asyncio.gather(*self._cleaning, return_exceptions=True)
-        await asyncio.to_thread(cgroups.leave, self._hierarchy)
+        await asyncio.to_thread(cgroups.remove_own_groups, self._hierarchy)
         if self._code is not None:
             self._code.cleanup()
             self._code = None

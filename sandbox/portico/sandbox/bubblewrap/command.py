@@ -121,4 +121,4 @@ def _seen(path: str) -> bool:
     """Whether every user may reach a path, and no sandbox directory hides it."""
     return all(
         os.stat(folder).st_mode & 0o001 for folder in Path(path).parents
-    ) and not visible_files.covered([path])
+    ) and not visible_files.is_covered([path])

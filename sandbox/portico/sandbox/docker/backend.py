@@ -14,14 +14,14 @@ from portico.sandbox import errors
 from portico.sandbox.docker import hardening, images
 from portico.sandbox.docker.bind_mounts import Binds, sweep
 from portico.sandbox.docker.docker_sandbox import DockerBox
-from portico.sandbox.docker.engine import Engine, NotThere
+from portico.sandbox.docker.engine import Engine, NotFoundInEngine
 from portico.sandbox.docker.settings import DockerSettings
 from portico.sandbox.events import Capabilities
 from portico.sandbox.local.environment import BIN, ENVIRONMENT
-from portico.sandbox.local.process_owner import Owner, here
+from portico.sandbox.local.process_owner import ProcessOwner, pid_namespace_id
 from portico.sandbox.mount_sources import closed, opened
 from portico.sandbox.spec import Spec
-from portico.sandbox.warm_pool import Demand, Pool, claim_usual
+from portico.sandbox.warm_pool import CallerDemand, WarmPool, claim_default
 
 _MARK: Final = "portico.sandbox"  # labels of a container: its sandbox's id, and the process that made it
 _OWNER: Final = "portico.owner"
@@ -68,7 +68,7 @@ class DockerBackend:
         self.name = self._settings.backend
         self._engine = Engine(self._settings.url)
         self._boxes: dict[str, DockerBox] = {}
-        self._pool = Pool(self._make_usual, Demand(), ready=self._settings.pool_size)
+        self._pool = WarmPool(self._make_usual, CallerDemand(), ready=self._settings.pool_size)
         self._cpus = 1
         self._remapped = False  # whether the engine maps user ids
         self._binds = Binds()
@@ -161,14 +161,14 @@ class DockerBackend:
 
     async def _is_orphan(self, container: dict[str, Any]) -> bool:
         labels = container["Labels"]
-        owner = Owner.parse(labels.get(_OWNER, ""))
-        if owner is not None and owner.place == here():
+        owner = ProcessOwner.parse(labels.get(_OWNER, ""))
+        if owner is not None and owner.place == pid_namespace_id():
             return owner.ended()
         if container["State"] not in ("exited", "dead"):
             return False
         try:
             state = (await self._engine.call("inspect_container", container["Id"]))["State"]
-        except NotThere:
+        except NotFoundInEngine:
             return False
         ended = datetime.fromisoformat(state["FinishedAt"].partition(".")[0].rstrip("Z") + "+00:00")
         return time.time() - ended.timestamp() > _LEASE
@@ -181,7 +181,7 @@ class DockerBackend:
         if spec.mounts:
             spec = replace(spec, mounts=await opened(spec.mounts))
             hardening.check_mounts(spec.mounts, remapped=self._remapped)
-        box = claim_usual(self._pool, _USUAL, spec, self._boxes, sandbox_id)
+        box = claim_default(self._pool, _USUAL, spec, self._boxes, sandbox_id)
         if box is None:
             return await self._make(spec, sandbox_id or _new_id())
         # The answer is not awaited: calls are served in order, so the next one finds the environment.
@@ -194,7 +194,7 @@ class DockerBackend:
     async def _make(self, spec: Spec, sandbox_id: str) -> DockerBox:
         box = self._boxes[sandbox_id] = DockerBox(sandbox_id, spec, self._engine, self._ended)
         box.lacking(frozenset(self.capabilities.missing))
-        labels = {_MARK: sandbox_id, _OWNER: Owner.current().name}
+        labels = {_MARK: sandbox_id, _OWNER: ProcessOwner.current().name}
         settings = self._settings
         try:
             sources = await asyncio.to_thread(self._sources, box) if spec.mounts else []

@@ -12,8 +12,8 @@ from typing import Final
 
 from portico.sandbox import errors
 from portico.sandbox.inside import linux
-from portico.sandbox.local.process_owner import Owner
-from portico.sandbox.mount_sources import Source
+from portico.sandbox.local.process_owner import ProcessOwner
+from portico.sandbox.mount_sources import MountSource
 
 _FOLDER: Final = "portico-binds-"
 
@@ -25,11 +25,11 @@ class Binds:
     def __init__(self) -> None:
         self._folder: Path | None = None
 
-    def add(self, source: Source) -> str:
+    def add(self, source: MountSource) -> str:
         """Mounts a source and returns the path. Raises BackendUnavailable where that is not allowed."""
         try:
             if self._folder is None:
-                prefix = f"{_FOLDER}{Owner.current().name}-"
+                prefix = f"{_FOLDER}{ProcessOwner.current().name}-"
                 self._folder = Path(tempfile.mkdtemp(prefix=prefix, dir=_place()))
             target = self._folder / secrets.token_hex(8)
             target.mkdir() if source.is_directory else target.touch()
@@ -52,7 +52,7 @@ class Binds:
 def sweep() -> None:
     """Removes bind mounts of owners that were killed."""
     for folder in _place().glob(f"{_FOLDER}*"):
-        owner = Owner.parse(folder.name.removeprefix(_FOLDER).rpartition("-")[0])
+        owner = ProcessOwner.parse(folder.name.removeprefix(_FOLDER).rpartition("-")[0])
         if owner is not None and owner.ended() and folder.stat().st_uid == os.geteuid():
             _clear(folder)
 

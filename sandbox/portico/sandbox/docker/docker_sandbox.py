@@ -8,14 +8,14 @@ from typing import Any
 from portico.sandbox import errors
 from portico.sandbox.docker.attachment import Attachment
 from portico.sandbox.docker.engine import Engine
-from portico.sandbox.handle.replies import Answer
-from portico.sandbox.handle.sandbox_handle import Box
+from portico.sandbox.handle.replies import Reply
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
 from portico.sandbox.spec import Spec
 
 log = logging.getLogger(__name__)
 
 
-class DockerBox(Box):
+class DockerBox(SandboxHandle):
     """A sandbox handle that starts, pauses, measures and removes a container."""
 
     def __init__(
@@ -49,7 +49,7 @@ class DockerBox(Box):
         """Sets what the runtime does not support, such as pause or checkpoints; `require` then refuses it."""
         self._missing = missing
 
-    def _confirm(self, answer: Answer) -> None:
+    def _confirm(self, answer: Reply) -> None:
         if not self.binds:
             super()._confirm(answer)
 

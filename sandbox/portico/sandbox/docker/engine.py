@@ -20,7 +20,7 @@ _THREADS: Final = 16
 _DEFAULT_URL: Final = "unix:///var/run/docker.sock"
 
 
-class NotThere(errors.BackendUnavailable):
+class NotFoundInEngine(errors.BackendUnavailable):
     """No such container or image."""
 
 
@@ -57,7 +57,7 @@ class Engine:
         try:
             found: dict[str, Any] = await self.call("inspect_image", name)
             return found
-        except NotThere:
+        except NotFoundInEngine:
             return None
 
     async def call(self, method: str, *arguments: Any, **named: Any) -> Any:
@@ -68,7 +68,7 @@ class Engine:
         """Kills and removes a container; succeeds also if it is gone or is being removed."""
         try:
             await self.call("remove_container", container, v=True, force=True)
-        except NotThere:
+        except NotFoundInEngine:
             pass
         except errors.BackendUnavailable as error:
             if "already in progress" not in error.message:
@@ -102,7 +102,7 @@ def _named(work: Callable[[], T]) -> T:
     try:
         return work()
     except docker.errors.NotFound as error:
-        raise NotThere(_said(error)) from error
+        raise NotFoundInEngine(_said(error)) from error
     except docker.errors.DockerException as error:
         raise errors.BackendUnavailable(f"the Docker engine: {_said(error)}") from error
     except (requests.RequestException, OSError) as error:

@@ -8,14 +8,14 @@ import h11
 from portico.sandbox.egress.dialing import Streams
 from portico.sandbox.egress.http_requests import returned
 from portico.sandbox.egress.idle_timeout import IdleTimeout
-from portico.sandbox.egress.tunnel import Inner, race
+from portico.sandbox.egress.tunnel import SandboxSide, race
 
 _CHUNK: Final = 64 << 10
 _MAX_HEAD: Final = 64 << 10  # bytes of a response's head; hosts send more than clients do
 
 
 async def exchange(
-    inner: Inner, client: h11.Connection, outer: Streams, request: h11.Request, idle: IdleTimeout
+    inner: SandboxSide, client: h11.Connection, outer: Streams, request: h11.Request, idle: IdleTimeout
 ) -> None:
     """Sends the request with the body that `client` reads, and returns when the response was passed back.
     Raises h11.ProtocolError, OSError."""

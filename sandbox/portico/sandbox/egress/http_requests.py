@@ -14,7 +14,7 @@ from typing import Final
 import h11
 
 from portico.sandbox.egress.host_names import canonical, written
-from portico.sandbox.egress.refusal import Refused
+from portico.sandbox.egress.refusal import RequestRefused
 
 MAX_HEAD: Final = 32 << 10  # bytes
 # Each line ends in CR LF and starts with a name directly before its colon; other control characters are
@@ -68,7 +68,7 @@ class Target:
         default = 443 if self.tunnel else 80
         try:
             named = match and _endpoint(match[1], match[2], self.port if self.tunnel else default)
-        except Refused:
+        except RequestRefused:
             return False
         return named == (self.host, self.port)
 
@@ -98,14 +98,14 @@ async def read_request(read: Read, client: h11.Connection) -> h11.Request | None
         data += piece
         end = data.find(b"\r\n\r\n", searched)
         if (end if end >= 0 else len(data)) > MAX_HEAD:
-            raise Refused(431, f"the head of the request has more than {MAX_HEAD} bytes")
+            raise RequestRefused(431, f"the head of the request has more than {MAX_HEAD} bytes")
     head = bytes(data[: end + 4])
     _check_head(head)
     try:
         client.receive_data(bytes(data))
         request = client.next_event()
     except h11.RemoteProtocolError as error:
-        raise Refused(error.error_status_hint, f"not a request: {error}") from None
+        raise RequestRefused(error.error_status_hint, f"not a request: {error}") from None
     if not isinstance(request, h11.Request):
         raise _bad("not a request")
     return request
@@ -168,5 +168,5 @@ def _named(message: h11.Request | h11.Response) -> set[bytes]:
     return {name.strip().lower() for value in values for name in value.split(b",")}
 
 
-def _bad(reason: str) -> Refused:
-    return Refused(400, reason)
+def _bad(reason: str) -> RequestRefused:
+    return RequestRefused(400, reason)

@@ -16,11 +16,11 @@ from portico.sandbox.egress.dialing import Streams, dial
 from portico.sandbox.egress.host_names import address_of, written
 from portico.sandbox.egress.http_exchange import exchange
 from portico.sandbox.egress.idle_timeout import IdleTimeout
-from portico.sandbox.egress.refusal import Refused
+from portico.sandbox.egress.refusal import RequestRefused
 from portico.sandbox.egress.resolver import Lookup, Resolver, system_lookup
 from portico.sandbox.egress.rules import HTTP, RAW, TLS, parse_all, parse_denied
-from portico.sandbox.egress.tls_hello import NotTls
-from portico.sandbox.egress.tunnel import Inner, WrongName, open_tls, relay
+from portico.sandbox.egress.tls_hello import NotTlsError
+from portico.sandbox.egress.tunnel import CertificateNameMismatch, SandboxSide, open_tls, relay
 from portico.sandbox.handle.channel import Call
 from portico.sandbox.handle.port_connection import Connection
 from portico.sandbox.spec import NetworkPolicy
@@ -49,24 +49,24 @@ class Egress:
         """Serves a connection that the sandbox has opened; a channel calls it."""
         await self.carry(Connection(call))
 
-    async def carry(self, inner: Inner) -> None:
+    async def carry(self, inner: SandboxSide) -> None:
         """Serves one connection to its end."""
         try:
             with self._place():
                 await self._carry(inner)
-        except Refused as refused:
+        except RequestRefused as refused:
             await inner.write(refused.response())
             inner.end_write()
-        except (OSError, TimeoutError, h11.ProtocolError, NotTls, WrongName):
+        except (OSError, TimeoutError, h11.ProtocolError, NotTlsError, CertificateNameMismatch):
             pass  # after it was allowed: one side has closed the connection or violated its protocol
 
     @contextmanager
     def _place(self) -> Iterator[None]:
         """Counts a connection while it is open. Raises Refused when there are too many."""
         if self._here >= CONNECTIONS:
-            raise Refused(503, f"this sandbox has {CONNECTIONS} connections already", "Close some.")
+            raise RequestRefused(503, f"this sandbox has {CONNECTIONS} connections already", "Close some.")
         if Egress._everywhere >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _SHARE:
-            raise Refused(503, "all sandboxes together have too many connections", "Try again later.")
+            raise RequestRefused(503, "all sandboxes together have too many connections", "Try again later.")
         self._here += 1
         Egress._everywhere += 1
         try:
@@ -75,13 +75,13 @@ class Egress:
             self._here -= 1
             Egress._everywhere -= 1
 
-    async def _carry(self, inner: Inner) -> None:
+    async def _carry(self, inner: SandboxSide) -> None:
         client = h11.Connection(h11.SERVER, max_incomplete_event_size=2 * http_requests.MAX_HEAD)
         try:
             async with asyncio.timeout(_HEAD_SECONDS):
                 request = await http_requests.read_request(inner.read, client)
         except TimeoutError:
-            raise Refused(408, f"no request was received in {_HEAD_SECONDS:.0f} s") from None
+            raise RequestRefused(408, f"no request was received in {_HEAD_SECONDS:.0f} s") from None
         if request is None:
             return
         target = http_requests.Target.of(request)
@@ -102,7 +102,7 @@ class Egress:
         """Returns which protocol the connection may carry. Raises Refused if the rules forbid it."""
         host, port, where = target.host, target.port, written(target.host, target.port)
         if any(rule.names(host) and rule.port in (None, port) for rule in self._denied):
-            raise Refused(403, f"{where} is denied by the operator")
+            raise RequestRefused(403, f"{where} is denied by the operator")
         kinds = (RAW, TLS) if target.tunnel else (HTTP,)
         asked = [kind for kind in kinds if any(rule.allows(host, port, kind) for rule in self._rules)]
         if not asked:
@@ -110,19 +110,19 @@ class Egress:
         for kind in asked:
             if not self._operator or any(rule.allows(host, port, kind) for rule in self._operator):
                 return kind
-        raise Refused(403, f"{where} is not among the hosts that the operator allows")
+        raise RequestRefused(403, f"{where} is not among the hosts that the operator allows")
 
-    def _not_asked_for(self, target: http_requests.Target) -> Refused:
+    def _not_asked_for(self, target: http_requests.Target) -> RequestRefused:
         host, where = target.host, written(target.host, target.port)
         listed = f"It allows: {', '.join(rule.text for rule in self._rules)[:500]}."
         if not any(rule.names(host) for rule in self._rules):
-            return Refused(
+            return RequestRefused(
                 403,
                 f"{host} is not among this sandbox's allow_hosts",
                 f"{listed} Create the sandbox with {host} in allow_hosts.",
             )
         what = "tunnel" if target.tunnel else "plain HTTP"
-        return Refused(
+        return RequestRefused(
             403,
             f"this sandbox's allow_hosts allow no {what} to {where}",
             f"{listed} A name alone allows plain HTTP at port 80 and TLS at port 443. Create the sandbox "
@@ -139,10 +139,10 @@ class Egress:
         for each in found:
             objection = self._addresses.objection(each)
             if objection is not None:
-                raise Refused(403, f"{host} {objection}", "Only the operator can open addresses.")
+                raise RequestRefused(403, f"{host} {objection}", "Only the operator can open addresses.")
         outer = await dial(found, port)
         if outer is None:
-            raise Refused(502, f"{written(host, port)} does not answer")
+            raise RequestRefused(502, f"{written(host, port)} does not answer")
         writer = outer[1]
         try:
             yield outer

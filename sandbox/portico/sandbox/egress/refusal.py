@@ -5,7 +5,7 @@ from typing import Final
 _MAX_TEXT: Final = 1_000  # characters
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """The proxy refuses a request: an HTTP status, the reason, and what to do."""
 
     def __init__(self, status: int, reason: str, advice: str = "") -> None:

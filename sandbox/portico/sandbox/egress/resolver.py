@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from portico.sandbox.egress.host_names import Address
-from portico.sandbox.egress.refusal import Refused
+from portico.sandbox.egress.refusal import RequestRefused
 
 _SECONDS: Final = 10.0
 _EACH: Final = 4  # concurrent lookups of one sandbox; a hostile name server can make each take a minute
@@ -38,7 +38,7 @@ class Resolver:
                 await self._places.acquire()
                 found = await asyncio.shield(self._begin(host, port))
         except TimeoutError:
-            raise Refused(504, f"the name {host} was not resolved in {_SECONDS:.0f} s") from None
+            raise RequestRefused(504, f"the name {host} was not resolved in {_SECONDS:.0f} s") from None
         except (OSError, UnicodeError):
             found = []
         try:
@@ -46,14 +46,14 @@ class Resolver:
         except ValueError:
             addresses = []
         if not addresses:
-            raise Refused(502, f"the name {host} has no address", "Check the name.")
+            raise RequestRefused(502, f"the name {host} has no address", "Check the name.")
         return addresses
 
     def _begin(self, host: str, port: int) -> Awaitable[list[str]]:
         """Starts a lookup; it occupies its place until its thread has ended."""
         if not _ALL.acquire(blocking=False):
             self._places.release()
-            raise Refused(503, "too many names are being resolved", "Try again later.")
+            raise RequestRefused(503, "too many names are being resolved", "Try again later.")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[list[str]] = loop.create_future()
         answer.add_done_callback(self._done)

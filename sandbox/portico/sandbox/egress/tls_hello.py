@@ -23,7 +23,7 @@ _RETRY: Final = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e0
 UNRECOGNIZED_NAME: Final = b"\x15\x03\x03\x00\x02\x02\x70"  # a fatal alert
 
 
-class NotTls(Exception):
+class NotTlsError(Exception):
     """The bytes are not the beginning of a valid TLS connection."""
 
 
@@ -64,17 +64,17 @@ class _Greeting:
         pending = self._pending
         kind = pending[0]
         if kind != _HANDSHAKE and (kind not in self._skipped or self.message):
-            raise NotTls("not a handshake record")
+            raise NotTlsError("not a handshake record")
         if len(pending) < 5:
             return False
         size = int.from_bytes(pending[3:5], "big")
         if pending[1] != 3 or not 1 <= pending[2] <= 3:
-            raise NotTls("a record of an unknown version")
+            raise NotTlsError("a record of an unknown version")
         if not 0 < size <= _MAX_RECORD:
-            raise NotTls("an empty or too large record")
+            raise NotTlsError("an empty or too large record")
         self._count += 1 if len(pending) >= 5 + size else 0
         if self._size + 5 + size > MAX_HELLO or self._count > _MAX_RECORDS:
-            raise NotTls("too long")
+            raise NotTlsError("too long")
         if len(pending) < 5 + size:
             return False
         self._size += 5 + size
@@ -93,12 +93,12 @@ class ClientGreeting(_Greeting):
     def _look(self) -> None:
         message = self.message
         if message and message[0] != _CLIENT_HELLO:
-            raise NotTls("not a ClientHello")
+            raise NotTlsError("not a ClientHello")
         if len(message) < 4:
             return
         end = 4 + int.from_bytes(message[1:4], "big")
         if end > MAX_HELLO or len(message) > end:
-            raise NotTls("longer than a ClientHello")
+            raise NotTlsError("longer than a ClientHello")
         if len(message) == end:
             self.name = _server_name(bytes(message[4:]))
             self.done = True
@@ -121,7 +121,7 @@ class ServerGreeting(_Greeting):
     def _look(self) -> None:
         message = self.message
         if message and message[0] != _SERVER_HELLO:
-            raise NotTls("not a ServerHello")
+            raise NotTlsError("not a ServerHello")
         if len(message) >= 4 + 2 + 32:
             self.retries = message[6:38] == _RETRY
             self.done = True
@@ -136,7 +136,7 @@ class _Reader:
     def take(self, size: int) -> bytes:
         taken, self._data = self._data[:size], self._data[size:]
         if len(taken) < size:
-            raise NotTls("a length beyond the end")
+            raise NotTlsError("a length beyond the end")
         return taken
 
     def number(self, size: int) -> int:
@@ -157,12 +157,12 @@ def _server_name(body: bytes) -> str | None:
     reader.vector(1)  # compression methods
     extensions = _Reader(reader.vector(2) if reader else b"")
     if reader:
-        raise NotTls("bytes after the extensions")
+        raise NotTlsError("bytes after the extensions")
     found: dict[int, bytes] = {}
     while extensions:
         kind = extensions.number(2)
         if kind in found:
-            raise NotTls("a duplicate extension")
+            raise NotTlsError("a duplicate extension")
         found[kind] = extensions.vector(2)
     if _SERVER_NAME not in found:
         return None
@@ -170,8 +170,8 @@ def _server_name(body: bytes) -> str | None:
     names = _Reader(outer.vector(2))
     kind, name = names.number(1), names.vector(2)
     if kind != _HOST_NAME or names or outer:
-        raise NotTls("not one host name")
+        raise NotTlsError("not one host name")
     try:
         return name.decode("ascii")
     except UnicodeDecodeError:
-        raise NotTls("a name that is not ASCII") from None
+        raise NotTlsError("a name that is not ASCII") from None

@@ -9,13 +9,13 @@ from portico.sandbox.egress.dialing import Streams
 from portico.sandbox.egress.host_names import address_of, written
 from portico.sandbox.egress.http_requests import Target
 from portico.sandbox.egress.idle_timeout import IdleTimeout
-from portico.sandbox.egress.refusal import Refused
+from portico.sandbox.egress.refusal import RequestRefused
 
 GREETING_SECONDS: Final = 15.0
 _CHUNK: Final = 64 << 10
 
 
-class Inner(Protocol):
+class SandboxSide(Protocol):
     """The connection that code inside has made to the proxy."""
 
     @property
@@ -27,7 +27,9 @@ class Inner(Protocol):
     def end_write(self) -> None: ...
 
 
-async def open_tls(inner: Inner, early: bytes, outer: Streams, target: Target, idle: IdleTimeout) -> bytes:
+async def open_tls(
+    inner: SandboxSide, early: bytes, outer: Streams, target: Target, idle: IdleTimeout
+) -> bytes:
     """Forwards the client's ClientHello if it names the target's host; returns the bytes that followed it.
 
     A server may request a second ClientHello, and would use the name in that one. So no further bytes of the
@@ -52,7 +54,7 @@ async def open_tls(inner: Inner, early: bytes, outer: Streams, target: Target, i
 
 async def _greet(
     greeting: tls_hello.ClientGreeting,
-    inner: Inner,
+    inner: SandboxSide,
     early: bytes,
     writer: asyncio.StreamWriter,
     target: Target,
@@ -63,12 +65,12 @@ async def _greet(
             while not greeting.done:
                 data = await inner.read()
                 if not data:
-                    raise tls_hello.NotTls("incomplete")
+                    raise tls_hello.NotTlsError("incomplete")
                 greeting.feed(data)
     except TimeoutError:
-        raise Refused(408, "no complete ClientHello was received in time") from None
-    except tls_hello.NotTls as error:
-        raise Refused(
+        raise RequestRefused(408, "no complete ClientHello was received in time") from None
+    except tls_hello.NotTlsError as error:
+        raise RequestRefused(
             403,
             f"this tunnel is for TLS, and its first bytes are invalid: {error}",
             f"Other protocols need tcp://{written(target.host, target.port)} in the sandbox's allow_hosts.",
@@ -77,16 +79,16 @@ async def _greet(
     name = target.host if greeting.name is None and address_of(target.host) else greeting.name
     if name is None or name.lower() != target.host:
         await inner.write(tls_hello.UNRECOGNIZED_NAME)
-        raise WrongName
+        raise CertificateNameMismatch
     writer.write(greeting.take())
     return greeting.rest()
 
 
-class WrongName(Exception):
+class CertificateNameMismatch(Exception):
     """The ClientHello names another host, or none; the client has received an alert."""
 
 
-async def relay(inner: Inner, outer: Streams, idle: IdleTimeout) -> None:
+async def relay(inner: SandboxSide, outer: Streams, idle: IdleTimeout) -> None:
     """Carries bytes in both directions until the host has closed its side or code inside has left."""
     reader, writer = outer
 
@@ -108,7 +110,7 @@ async def relay(inner: Inner, outer: Streams, idle: IdleTimeout) -> None:
     await race(outwards(), inwards(), inner)
 
 
-async def race(outwards: Awaitable[None], inwards: Awaitable[None], inner: Inner) -> None:
+async def race(outwards: Awaitable[None], inwards: Awaitable[None], inner: SandboxSide) -> None:
     """Returns when the host has closed its side, or code inside has left. Raises the errors of either
     direction; but a host that accepts no more data may still answer."""
     sending, receiving = asyncio.ensure_future(outwards), asyncio.ensure_future(inwards)

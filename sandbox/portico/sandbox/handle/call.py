@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.sandbox import errors
 from portico.sandbox.handle.deadlines import GRACE, Deadline
-from portico.sandbox.handle.replies import Answer, Broken, parse
+from portico.sandbox.handle.replies import MalformedReply, Reply, parse
 from portico.sandbox.inside import wire
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Call:
         self._channel = channel
         self.deadlines = channel.deadlines
         self.number = number
-        self.result: Answer | None = None
+        self.result: Reply | None = None
         self.output_limit: int | None = None  # bytes of data of all frames, if the supervisor limits them
         self.patience: float | None = None  # seconds of each single wait for the supervisor
         self.late: float | None = None  # the deadline in seconds that cancelled it
@@ -88,7 +88,7 @@ class Call:
             for frame in batch:
                 yield frame
 
-    async def answer(self) -> Answer:
+    async def answer(self) -> Reply:
         """Discards data frames and returns the result. Raises the error that the call ended with."""
         while await self.batch():
             pass
@@ -106,11 +106,11 @@ class Call:
             return errors.SandboxTimeout(self.late)
         return problem
 
-    def read(self, payload: bytes) -> Answer:
+    def read(self, payload: bytes) -> Reply:
         """Parses a JSON payload of this call. Ends the sandbox and raises SandboxGone if it is not JSON."""
         try:
-            return Answer(parse(payload), self.broken)
-        except Broken as error:
+            return Reply(parse(payload), self.broken)
+        except MalformedReply as error:
             raise self.broken(str(error)) from None
 
     def broken(self, what: str) -> errors.SandboxGone:
@@ -187,27 +187,27 @@ class Call:
             self._received_data(kind, payload)
         elif kind == wire.END:
             # The channel's method: with the call's own, the two would wait for the garbage collector.
-            self.result = Answer(parse(payload), self._channel.broken)
+            self.result = Reply(parse(payload), self._channel.broken)
         elif kind == wire.ACK:
             size = int.from_bytes(payload, "big")
             self._credit += size
             if size == 0 or self._credit > wire.WINDOW:
-                raise Broken("more input acknowledged than was sent")
+                raise MalformedReply("more input acknowledged than was sent")
             if self._credit_waiter and not self._credit_waiter.done():
                 self._credit_waiter.set_result(None)
             return
         else:
-            raise Broken(f"unexpected frame of kind {kind}")
+            raise MalformedReply(f"unexpected frame of kind {kind}")
         self._wake()
 
     def _received_data(self, kind: int, payload: bytes) -> None:
         if self._owed >= wire.WINDOW:
-            raise Broken("more data than the flow-control window allows")
+            raise MalformedReply("more data than the flow-control window allows")
         self._owed += len(payload) + wire.OVERHEAD
         if kind != wire.EVENT:
             self._output += wire.output_of(kind, payload)
             if self.output_limit is not None and self._output > self.output_limit + _SLACK:
-                raise Broken("more output than the limit allows")
+                raise MalformedReply("more output than the limit allows")
         if self._abandoned:
             self._taken = self._owed
             self._acknowledge()

@@ -6,7 +6,7 @@ from typing import Final
 from portico.sandbox import errors
 from portico.sandbox.events import CellEnd, CellError, CellEvent, CellInput, Rich, Stderr, Stdout
 from portico.sandbox.handle.channel import Call
-from portico.sandbox.handle.replies import Answer
+from portico.sandbox.handle.replies import Reply
 from portico.sandbox.inside import wire
 
 _LINE: Final = 60_000  # bytes of an answer to input()
@@ -32,12 +32,12 @@ def read_event(call: Call, kind: int, payload: bytes, allow_input: bool) -> Cell
     return Rich(forms, role == "result")
 
 
-def read_count(result: Answer) -> int:
+def read_count(result: Reply) -> int:
     """Returns the execution count of the cell."""
     return result.number("count", high=(1 << 31) - 1, default=0)
 
 
-def read_end(result: Answer, timeout: errors.SandboxTimeout | None) -> CellEnd:
+def read_end(result: Reply, timeout: errors.SandboxTimeout | None) -> CellEnd:
     """Decodes the end of a cell whose kernel survived. `timeout` is set if the cell was interrupted at its
     deadline. Raises SandboxGone."""
     error = None

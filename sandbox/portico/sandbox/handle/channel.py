@@ -11,7 +11,7 @@ from portico.sandbox import errors
 from portico.sandbox.handle.call import Call as Call
 from portico.sandbox.handle.deadlines import Deadline as Deadline
 from portico.sandbox.handle.deadlines import Deadlines
-from portico.sandbox.handle.replies import Broken
+from portico.sandbox.handle.replies import MalformedReply
 from portico.sandbox.inside import wire
 
 REQUEST_BYTES: Final = 8 << 20  # of one request, encoded
@@ -172,7 +172,7 @@ class Channel(asyncio.BufferedProtocol):
                 if parser.count == most:
                     self._go_on_later()
                     return
-        except (wire.BadFrame, Broken) as error:
+        except (wire.BadFrame, MalformedReply) as error:
             self.broken(str(error))
         if self._parser.partial and not self._timing:
             self._time(self._parser.count)
@@ -221,12 +221,12 @@ class Channel(asyncio.BufferedProtocol):
         elif kind == wire.CALL and number & wire.AGENT_CALL and number not in self._tasks:
             self._accept(number)
         else:
-            raise Broken("a frame for no open call")
+            raise MalformedReply("a frame for no open call")
 
     def _accept(self, number: int) -> None:
         """Accepts a connection that the sandbox opens to the outside. Raises Broken."""
         if self.on_connect is None or self._agents_calls >= _AGENT_CALLS:
-            raise Broken("a call that is not allowed")
+            raise MalformedReply("a call that is not allowed")
         self._agents_calls += 1
         call = self._calls[number] = Call(self, number)
         if len(self._tasks) >= _AGENT_CALLS:  # tasks of calls that have just ended

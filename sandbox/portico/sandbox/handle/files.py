@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final, Self
 from portico.sandbox import errors
 from portico.sandbox.events import Change, Entry, Found
 from portico.sandbox.handle.channel import Call, Deadline
-from portico.sandbox.handle.replies import Answer, Broken, parse
+from portico.sandbox.handle.replies import MalformedReply, Reply, parse
 from portico.sandbox.inside import wire
 
 if TYPE_CHECKING:
-    from portico.sandbox.handle.sandbox_handle import Box
+    from portico.sandbox.handle.sandbox_handle import SandboxHandle
 
 _ARCHIVE_SECONDS: Final = 120.0  # to pack or unpack a directory
 _WORK_BYTES: Final = 16 << 20  # of a helper process's output, and of a whole answer
@@ -64,7 +64,7 @@ class Files:
     EntryNotFound, LimitExceeded when disk space or inodes are used up, and SandboxTimeout after
     `call_seconds` of the limits; for a transfer of content, after `call_seconds` without progress."""
 
-    def __init__(self, box: "Box") -> None:
+    def __init__(self, box: "SandboxHandle") -> None:
         self._box = box
 
     async def download(
@@ -327,7 +327,7 @@ class Files:
         finally:
             deadline.stop()
 
-    async def _lines(self, call: Call, most: int) -> AsyncGenerator[Answer, None]:
+    async def _lines(self, call: Call, most: int) -> AsyncGenerator[Reply, None]:
         """Yields the output of a helper process line by line; other tasks run in between."""
         deadline = Deadline(call, self._box.spec.limits.call_seconds, grace=0)
         problem, rest, size, count = bytearray(), b"", 0, 0
@@ -383,12 +383,12 @@ def _told(call: Call, problem: bytes) -> errors.SandboxError | None:
     """Decodes a reported error. None if it is not decodable: a process that was killed or ran out of memory
     may write anything, or nothing."""
     try:
-        return Answer(parse(problem), call.broken).failure()
-    except Broken:
+        return Reply(parse(problem), call.broken).failure()
+    except MalformedReply:
         return None
 
 
-def _entry(told: Answer) -> Entry:
+def _entry(told: Reply) -> Entry:
     kind = told.text("type")
     return Entry(
         told.path("path"),
@@ -401,5 +401,5 @@ def _entry(told: Answer) -> Entry:
     )
 
 
-def _found(told: Answer) -> Found:
+def _found(told: Reply) -> Found:
     return Found(told.path("path"), told.number("line", low=1) if told.has("line") else None)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 from portico.sandbox import errors
 from portico.sandbox.handle.channel import Deadline
-from portico.sandbox.handle.replies import Answer
+from portico.sandbox.handle.replies import Reply
 
 if TYPE_CHECKING:
-    from portico.sandbox.handle.sandbox_handle import Box
+    from portico.sandbox.handle.sandbox_handle import SandboxHandle
 
 
 class KernelState:
     """Checkpoints of one sandbox's kernel. Each operation waits for a running cell."""
 
-    def __init__(self, box: "Box", running: asyncio.Lock) -> None:
+    def __init__(self, box: "SandboxHandle", running: asyncio.Lock) -> None:
         """`running` is a lock that is held while a cell runs."""
         self._box = box
         self._running = running
@@ -68,7 +68,7 @@ class KernelState:
         if answer.has("error"):
             raise errors.SnapshotNotFound(answer.text("error"))
 
-    async def _ask(self, op: str, name: str) -> Answer:
+    async def _ask(self, op: str, name: str) -> Reply:
         """Makes a call; kills a kernel that does not answer in time. Raises SandboxTimeout, KernelDied."""
         call = self._box.call(op, id=name)
         expired = Deadline(call, self._box.spec.limits.call_seconds)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 from portico.sandbox import errors
 from portico.sandbox.events import Lost, ProcessEnd, ProcessEvent, ProcessInfo, Stderr, Stdout
 from portico.sandbox.handle.channel import Call
-from portico.sandbox.handle.replies import Answer
+from portico.sandbox.handle.replies import Reply
 from portico.sandbox.inside import wire
 
 if TYPE_CHECKING:
-    from portico.sandbox.handle.sandbox_handle import Box
+    from portico.sandbox.handle.sandbox_handle import SandboxHandle
 
 
 _PIDS: Final = 1 << 22  # Linux's largest process id
@@ -67,7 +67,7 @@ class Attachment:
 class Processes:
     """Process operations."""
 
-    def __init__(self, box: "Box") -> None:
+    def __init__(self, box: "SandboxHandle") -> None:
         self._box = box
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -102,7 +102,7 @@ class Processes:
             ending.add_done_callback(self._ending.discard)
             raise
 
-    async def _end(self, answer: Awaitable[Answer]) -> None:
+    async def _end(self, answer: Awaitable[Reply]) -> None:
         with suppress(errors.SandboxError):
             await self.signal(_info(await answer).pid, signal.SIGKILL)
 
@@ -153,7 +153,7 @@ def _size(rows: int, columns: int) -> tuple[int, int]:
     return rows, columns
 
 
-def _info(told: Answer) -> ProcessInfo:
+def _info(told: Reply) -> ProcessInfo:
     return ProcessInfo(
         told.number("pid", low=1, high=_PIDS),
         told.texts("command"),

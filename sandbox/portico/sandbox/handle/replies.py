@@ -19,7 +19,7 @@ _SAID: Final = 2_000  # characters of the supervisor's error message that are pa
 _LARGEST: Final = (1 << 63) - 1
 
 
-class Broken(ValueError):
+class MalformedReply(ValueError):
     """The payload is not a message that a supervisor would send."""
 
 
@@ -28,13 +28,13 @@ def parse(payload: bytes) -> dict[str, Any]:
     parser reads the payload, so the choice is safe. Raises Broken, also for NaN.
     """
     if len(payload) > _VALUES and _places(payload) > _VALUES and _places(_STRING.sub(b"", payload)) > _VALUES:
-        raise Broken("JSON has too many values")
+        raise MalformedReply("JSON has too many values")
     try:
         message = _decode(payload.decode())
     except (ValueError, RecursionError):
-        raise Broken("not JSON") from None
+        raise MalformedReply("not JSON") from None
     if not isinstance(message, dict):
-        raise Broken("not a JSON object")
+        raise MalformedReply("not a JSON object")
     return message
 
 
@@ -50,7 +50,7 @@ def _refuse(constant: str) -> NoReturn:
 _decode: Final = json.JSONDecoder(parse_constant=_refuse).decode
 
 
-class Answer:
+class Reply:
     """One reply. Each method returns a field of one type. A field of another type ends the sandbox: `broken`
     does that and returns the error to raise. With a default, a field may be null or missing.
     """
@@ -119,11 +119,11 @@ class Answer:
             raise self._broken(f"{name} is not a list of pairs of numbers")
         return [(pair[0], pair[1]) for pair in pairs]
 
-    def each(self, name: str, most: int) -> "list[Answer]":
+    def each(self, name: str, most: int) -> "list[Reply]":
         """Returns a list of at most `most` objects."""
         return [self._inner(value, name) for value in self._list(name, most)]
 
-    def inner(self, name: str) -> "Answer":
+    def inner(self, name: str) -> "Reply":
         return self._inner(self._told.get(name), name)
 
     def failure(self) -> errors.SandboxError | None:
@@ -151,10 +151,10 @@ class Answer:
             raise self._broken(f"{name} is not a list of at most {most} items")
         return value
 
-    def _inner(self, value: Any, name: str) -> "Answer":
+    def _inner(self, value: Any, name: str) -> "Reply":
         if not isinstance(value, dict):
             raise self._broken(f"{name} is not an object")
-        return Answer(value, self._broken)
+        return Reply(value, self._broken)
 
 
 def _clean(text: str) -> str:

@@ -28,7 +28,7 @@ from portico.sandbox.handle.kernel_state import KernelState
 from portico.sandbox.handle.pausing import Pausable
 from portico.sandbox.handle.port_connection import Connection
 from portico.sandbox.handle.processes import Processes, as_command
-from portico.sandbox.handle.replies import Answer
+from portico.sandbox.handle.replies import Reply
 from portico.sandbox.inside import wire
 from portico.sandbox.spec import NetworkPolicy, Spec
 
@@ -36,7 +36,7 @@ _MAX_CONNECTIONS: Final = 128  # to ports of one sandbox: each has descriptors, 
 _REQUEST_SHARE: Final = 16  # divisor of the memory limit: the supervisor holds a request several times
 
 
-class Box(Pausable):
+class SandboxHandle(Pausable):
     """A handle of one sandbox. Backends subclass it to pause, measure and destroy the sandbox."""
 
     def __init__(self, sandbox_id: str, spec: Spec) -> None:
@@ -64,13 +64,13 @@ class Box(Pausable):
             raise errors.SandboxPaused(f"sandbox {self.id} is paused; resume it first")
         return self.channel.call(op, **arguments)
 
-    async def ask(self, op: str, **arguments: Any) -> Answer:
+    async def ask(self, op: str, **arguments: Any) -> Reply:
         """Makes a call and returns its result. Raises SandboxTimeout after `call_seconds` of the limits, and
         the error that the supervisor reports.
         """
         return await self.answered(self.call(op, **arguments))
 
-    async def answered(self, call: Call) -> Answer:
+    async def answered(self, call: Call) -> Reply:
         """Waits for the result of an open call; raises as `ask`."""
         deadline = Deadline(call, self.spec.limits.call_seconds, grace=0)
         try:
@@ -93,7 +93,7 @@ class Box(Pausable):
             await self.ask("proxy")
         self._confirm(await self.answered(self.start(env, rlimits)))
 
-    def _confirm(self, answer: Answer) -> None:
+    def _confirm(self, answer: Reply) -> None:
         """Checks, before any code runs, that each mount is the directory that was verified. Raises
         BackendUnavailable for a mount of another inode."""
         mount_sources.confirm(self.spec.mounts, answer)

@@ -16,8 +16,8 @@ from portico.sandbox.inside import seccomp
 from portico.sandbox.local import cgroups, file_table_guard, idmaps, process_owner
 from portico.sandbox.local.environment import environment
 from portico.sandbox.local.local_sandbox import LocalBox
-from portico.sandbox.local.templates import PLAIN, Template, Templates
-from portico.sandbox.local.zygotes import PRELOAD_BYTES, Kind, Zygote, kind_of
+from portico.sandbox.local.templates import PLAIN, ZygoteTemplate, ZygoteTemplates
+from portico.sandbox.local.zygotes import PRELOAD_BYTES, ZygoteKind, ZygoteProcess, kind_of
 from portico.sandbox.mount_sources import closed, opened
 from portico.sandbox.spec import Limits, Spec
 
@@ -46,13 +46,13 @@ class LocalBackend:
 
     def __init__(self, settings: LocalSettings | None = None) -> None:
         self._settings = settings or LocalSettings()
-        self._hierarchy = cgroups.Hierarchy()
-        self._zygote_of: dict[str, Zygote] = {}
+        self._hierarchy = cgroups.CgroupHierarchy()
+        self._zygote_of: dict[str, ZygoteProcess] = {}
         self._boxes: dict[str, LocalBox] = {}
         self._uids: dict[str, int] = {}
         self._next_uid = secrets.choice(_UIDS)
         self._zygotes_user = os.geteuid() or self._settings.uid_base
-        self._templates = Templates(
+        self._templates = ZygoteTemplates(
             self._start_zygote,
             self._make,
             lambda box: self._zygote_of[box.id],
@@ -91,19 +91,19 @@ class LocalBackend:
                 "/proc shows another PID namespace than this process's: remount it (unshare --mount-proc)"
             )
         visible_files.check({"the working directory": os.getcwd()})
-        if path := visible_files.covered(visible_files.base()):
+        if path := visible_files.is_covered(visible_files.base()):
             raise errors.BackendUnavailable(
                 f"this Python is in {path}, where a sandbox has a directory of its own; use another Python"
             )
         await asyncio.to_thread(self._sweep)
-        self._hierarchy = await asyncio.to_thread(cgroups.find, process_owner.Owner.current())
+        self._hierarchy = await asyncio.to_thread(cgroups.find, process_owner.ProcessOwner.current())
         self.capabilities = self._describe()
         if self._settings.minimum_tier == FULL and self.capabilities.tier != FULL:
-            await asyncio.to_thread(cgroups.leave, self._hierarchy)
+            await asyncio.to_thread(cgroups.remove_own_groups, self._hierarchy)
             raise errors.BackendUnavailable(f"tier {FULL} is not possible here: {self.capabilities.missing}")
         self._opened = True
         try:
-            cgroups.admit(self._hierarchy, self._zygotes_user)
+            cgroups.allow_fork_into(self._hierarchy, self._zygotes_user)
             with self._templates.use(PLAIN, "") as template:
                 await self._templates.zygote(template)
         except BaseException:
@@ -161,7 +161,7 @@ class LocalBackend:
         template.pool.fill()
         return box
 
-    def _claim(self, spec: Spec, template: Template) -> LocalBox | None:
+    def _claim(self, spec: Spec, template: ZygoteTemplate) -> LocalBox | None:
         limits = spec.limits
         if (limits.disk_bytes, limits.inodes) != (_USUAL.disk_bytes, _USUAL.inodes):
             return None
@@ -178,11 +178,11 @@ class LocalBackend:
         self._uids[sandbox_id] = self._uids.pop(box.id)
         box.id = sandbox_id
 
-    async def _make(self, spec: Spec, template: Template) -> LocalBox:
+    async def _make(self, spec: Spec, template: ZygoteTemplate) -> LocalBox:
         """Creates a sandbox for the spec; its kernel is being started."""
         zygote = await self._templates.zygote(template)
         sandbox_id = new_id()
-        box = LocalBox(sandbox_id, spec, cgroups.Group(self._hierarchy, sandbox_id), self._ended)
+        box = LocalBox(sandbox_id, spec, cgroups.SandboxCgroup(self._hierarchy, sandbox_id), self._ended)
         self._boxes[box.id] = box
         zygote.living += 1
         self._zygote_of[box.id] = zygote
@@ -243,10 +243,10 @@ class LocalBackend:
             if self._next_uid not in used:
                 return self._next_uid
 
-    async def _start_zygote(self, kind: Kind) -> Zygote:
-        settings, nursery = self._settings, cgroups.Nursery(self._hierarchy)
+    async def _start_zygote(self, kind: ZygoteKind) -> ZygoteProcess:
+        settings, nursery = self._settings, cgroups.ZygoteCgroup(self._hierarchy)
         most = settings.preload_bytes if kind[1] else PRELOAD_BYTES
-        zygote = Zygote(kind, settings.uid_base, environment(Spec()), nursery, most)
+        zygote = ZygoteProcess(kind, settings.uid_base, environment(Spec()), nursery, most)
         await zygote.start()
         return zygote
 
@@ -278,7 +278,7 @@ class LocalBackend:
         )
         await self._templates.close()
         await asyncio.gather(*self._cleaning, return_exceptions=True)
-        await asyncio.to_thread(cgroups.leave, self._hierarchy)
+        await asyncio.to_thread(cgroups.remove_own_groups, self._hierarchy)
 
 
 def new_id() -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from portico.sandbox.local.process_owner import Owner
+from portico.sandbox.local.process_owner import ProcessOwner
 from portico.sandbox.spec import Limits
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ _PERIOD: Final = 100_000  # microseconds in which a group may use its CPU quota;
 
 
 @dataclass(slots=True)
-class Hierarchy:
+class CgroupHierarchy:
     """The directories where groups can be made, by controller; in version 2 all are the same. Empty: none."""
 
     controllers: dict[str, Path] = field(default_factory=dict)
@@ -48,9 +48,9 @@ class Hierarchy:
         return list(dict.fromkeys([*self.controllers.values(), *([self.unified] if self.unified else [])]))
 
 
-def find(owner: Owner) -> Hierarchy:
+def find(owner: ProcessOwner) -> CgroupHierarchy:
     """Finds where this process can make groups, by making them."""
-    found = Hierarchy()
+    found = CgroupHierarchy()
     name = _PREFIX + owner.name
     for controller in ("memory", "pids", "cpu"):
         if (_ROOT / controller).is_dir() and _make(_ROOT / controller / name):
@@ -97,11 +97,11 @@ def _delegate(parent: Path, name: str, controller: str) -> bool:
     return True
 
 
-class Group:
+class SandboxCgroup:
     """The groups of one sandbox, one per directory. Paths are strings, for speed: a group is made per
     sandbox."""
 
-    def __init__(self, hierarchy: Hierarchy, name: str) -> None:
+    def __init__(self, hierarchy: CgroupHierarchy, name: str) -> None:
         self._hierarchy = hierarchy
         self._paths = {str(place): f"{place}/{name}" for place in hierarchy.places()}
         self._unified = None if hierarchy.unified is None else f"{hierarchy.unified}/{name}"
@@ -223,13 +223,13 @@ class Group:
         return _entry(Path(path, names[not self._version1(controller)]), key) if path else None
 
 
-class Nursery(Group):
+class ZygoteCgroup(SandboxCgroup):
     """The groups of one zygote, which limit its memory. In version 2 the zygote must be in a group beside
     those of its sandboxes, because the kernel requires that of a process that forks into a group."""
 
-    def __init__(self, hierarchy: Hierarchy) -> None:
+    def __init__(self, hierarchy: CgroupHierarchy) -> None:
         memory = {name: path for name, path in hierarchy.controllers.items() if name == "memory"}
-        super().__init__(Hierarchy(memory, hierarchy.unified), f"zygote-{secrets.token_hex(4)}")
+        super().__init__(CgroupHierarchy(memory, hierarchy.unified), f"zygote-{secrets.token_hex(4)}")
 
     @property
     def limits_memory(self) -> bool:
@@ -248,7 +248,7 @@ class Nursery(Group):
         self._write("memory", ("memory.limit_in_bytes", "memory.max"), memory_bytes)
 
 
-def admit(hierarchy: Hierarchy, user: int) -> None:
+def allow_fork_into(hierarchy: CgroupHierarchy, user: int) -> None:
     """Allows a zygote of a user to fork into the groups of a hierarchy. Raises OSError."""
     if hierarchy.unified is not None:
         os.chown(hierarchy.unified / "cgroup.procs", user, -1)
@@ -327,7 +327,7 @@ def _left() -> Iterator[Path]:
         with suppress(FileNotFoundError):  # removed by a concurrent sweep
             tops += root.glob(_PREFIX + "*")
     for top in tops:
-        owner = Owner.parse(top.name.removeprefix(_PREFIX))
+        owner = ProcessOwner.parse(top.name.removeprefix(_PREFIX))
         if owner is None or not owner.ended():
             continue
         with suppress(FileNotFoundError):
@@ -347,7 +347,7 @@ def _processes(group: Path) -> list[int] | None:
         return None
 
 
-def leave(hierarchy: Hierarchy) -> None:
+def remove_own_groups(hierarchy: CgroupHierarchy) -> None:
     """Removes this owner's directories, unless another backend of this process has groups there."""
     for place in hierarchy.places():
         with suppress(FileNotFoundError):  # another backend removed it

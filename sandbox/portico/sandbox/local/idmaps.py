@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from portico.sandbox import errors
-from portico.sandbox.mount_sources import Source
+from portico.sandbox.mount_sources import MountSource
 from portico.sandbox.spec import Mount
 
 # System call numbers; the same on every architecture.
@@ -55,7 +55,7 @@ def is_mapped(mount: Mount) -> bool:
     return mount.as_owner and os.geteuid() == 0
 
 
-def mapped(mount: Mount, source: Source, namespace: int) -> int:
+def mapped(mount: Mount, source: MountSource, namespace: int) -> int:
     """Returns a descriptor of the mount with the id mapping of a user namespace. Raises BackendUnavailable if
     the kernel or the file system does not support that."""
     tree = _call(mount, _OPEN_TREE, source.fd, b"", _CLONE | _EMPTY_PATH | _RECURSIVE | os.O_CLOEXEC)

@@ -8,16 +8,16 @@ from contextlib import suppress
 
 from portico.sandbox import errors
 from portico.sandbox.handle.channel import Call
-from portico.sandbox.handle.sandbox_handle import Box
-from portico.sandbox.local.cgroups import Group
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
+from portico.sandbox.local.cgroups import SandboxCgroup
 from portico.sandbox.spec import Spec
 
 
-class LocalBox(Box):
+class LocalBox(SandboxHandle):
     """A sandbox handle that pauses, measures and kills processes of this machine."""
 
     def __init__(
-        self, sandbox_id: str, spec: Spec, group: Group, ended: Callable[["LocalBox"], None]
+        self, sandbox_id: str, spec: Spec, group: SandboxCgroup, ended: Callable[["LocalBox"], None]
     ) -> None:
         super().__init__(sandbox_id, spec)
         self.group = group

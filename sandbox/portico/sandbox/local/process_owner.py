@@ -17,7 +17,7 @@ MARK: Final = "portico-sandbox-of="
 
 
 @cache
-def here() -> str:
+def pid_namespace_id() -> str:
     """Returns this boot of this machine and this process's PID namespace as a text without hyphens. Empty
     without /proc; then a process judges no owner."""
     try:
@@ -37,12 +37,12 @@ def sees_processes() -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class ProcessOwner:
     """A process that owns sandboxes."""
 
     pid: int
     started: int  # clock ticks since boot
-    place: str = field(default_factory=here)
+    place: str = field(default_factory=pid_namespace_id)
 
     @property
     def name(self) -> str:
@@ -50,12 +50,12 @@ class Owner:
         return f"{self.pid}-{self.started}-{self.place}"
 
     @classmethod
-    def current(cls) -> "Owner":
+    def current(cls) -> "ProcessOwner":
         """Returns this process."""
         return cls(os.getpid(), _started("self") or 0)
 
     @classmethod
-    def parse(cls, name: str) -> "Owner | None":
+    def parse(cls, name: str) -> "ProcessOwner | None":
         """Reads a name; None if it is not one."""
         pid, _, rest = name.partition("-")
         started, _, place = rest.partition("-")
@@ -63,7 +63,7 @@ class Owner:
 
     def ended(self) -> bool:
         """Whether the process has certainly ended: False for one that this process cannot see."""
-        return self.place == here() and sees_processes() and _started(self.pid) != self.started
+        return self.place == pid_namespace_id() and sees_processes() and _started(self.pid) != self.started
 
 
 def _started(pid: int | str) -> int | None:
@@ -90,7 +90,7 @@ def kill_orphans() -> int:
         except OSError:
             continue  # it has ended, or belongs to another user
         mark = next((word for word in words if word.startswith(MARK.encode())), None)
-        owner = Owner.parse(mark[len(MARK) :].decode(errors="replace")) if mark else None
+        owner = ProcessOwner.parse(mark[len(MARK) :].decode(errors="replace")) if mark else None
         if owner is None or not owner.ended():
             continue
         try:

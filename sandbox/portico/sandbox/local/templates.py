@@ -14,29 +14,29 @@ from typing import Any, Final
 
 from portico.sandbox import errors
 from portico.sandbox.local.local_sandbox import LocalBox
-from portico.sandbox.local.zygotes import Kind, Zygote
+from portico.sandbox.local.zygotes import ZygoteKind, ZygoteProcess
 from portico.sandbox.spec import Spec
-from portico.sandbox.warm_pool import Demand, Pool
+from portico.sandbox.warm_pool import CallerDemand, WarmPool
 
-PLAIN: Final[Kind] = ((), ())  # always exists and does not count
-MOST: Final = 16
-SHARE: Final = 8  # templates that one user may use; a call without a user has no limit
-UNUSED: Final = 1_800.0  # seconds without use after which a template without callers' sandboxes ends
+PLAIN: Final[ZygoteKind] = ((), ())  # always exists and does not count
+MAX_TEMPLATES: Final = 16
+MAX_TEMPLATES_PER_USER: Final = 8  # templates that one user may use; a call without a user has no limit
+IDLE_SECONDS: Final = 1_800.0  # seconds without use after which a template without callers' sandboxes ends
 _LOOK: Final = 60.0  # seconds between two checks
 _REPLACED: Final = 8  # replaced zygotes that may still have sandboxes
 
 
-class Template:
+class ZygoteTemplate:
     """One template: its zygote, its pool, and the sandboxes that callers have of it."""
 
-    def __init__(self, kind: Kind, user_id: str) -> None:
+    def __init__(self, kind: ZygoteKind, user_id: str) -> None:
         self.kind = kind
         self.user_id = user_id  # of the last caller
         self.asked = 0.0  # monotonic time of the last use
         self.given: dict[LocalBox, str] = {}  # sandboxes of callers, with their users
         self.callers = 0  # calls that are creating a sandbox
-        self.starting: asyncio.Task[Zygote]
-        self.pool: Pool[LocalBox]
+        self.starting: asyncio.Task[ZygoteProcess]
+        self.pool: WarmPool[LocalBox]
 
     @property
     def users(self) -> set[str]:
@@ -44,7 +44,7 @@ class Template:
         return set(self.given.values()) or {self.user_id}
 
     @property
-    def zygote(self) -> Zygote | None:
+    def zygote(self) -> ZygoteProcess | None:
         """The zygote; None while it starts, or if it could not start."""
         done = self.starting.done() and not self.starting.cancelled() and not self.starting.exception()
         return self.starting.result() if done else None
@@ -55,25 +55,25 @@ class Template:
         return self.zygote is not None and not self.callers and not self.given
 
 
-class Templates:
+class ZygoteTemplates:
     """The templates of one backend, on its loop."""
 
     def __init__(
         self,
-        start: Callable[[Kind], Coroutine[Any, Any, Zygote]],
-        make: Callable[[Spec, Template], Awaitable[LocalBox]],
-        zygote_of: Callable[[LocalBox], Zygote],
+        start: Callable[[ZygoteKind], Coroutine[Any, Any, ZygoteProcess]],
+        make: Callable[[Spec, ZygoteTemplate], Awaitable[LocalBox]],
+        zygote_of: Callable[[LocalBox], ZygoteProcess],
         *,
         spares: int,
         ready: int,
     ) -> None:
         """Each template keeps `spares` pooled sandboxes, and the plain one `ready` more that have run a
         cell."""
-        self.demand = Demand()
+        self.demand = CallerDemand()
         self._start, self._make, self._zygote_of = start, make, zygote_of
         self._spares, self._ready = spares, ready
-        self._templates: dict[Kind, Template] = {}  # in order of last use
-        self._replaced: set[Zygote] = set()
+        self._templates: dict[ZygoteKind, ZygoteTemplate] = {}  # in order of last use
+        self._replaced: set[ZygoteProcess] = set()
         self._ending: set[asyncio.Task[None]] = set()
         self._looking: asyncio.TimerHandle | None = None
 
@@ -83,7 +83,7 @@ class Templates:
         return len(self._templates) + len(self._replaced)
 
     @contextmanager
-    def use(self, kind: Kind, user_id: str) -> Iterator[Template]:
+    def use(self, kind: ZygoteKind, user_id: str) -> Iterator[ZygoteTemplate]:
         """Yields the template, which is not dropped meanwhile. Raises LimitExceeded("templates")."""
         template = self._templates.pop(kind, None)
         if template is None:
@@ -97,10 +97,10 @@ class Templates:
         finally:
             template.callers -= 1
 
-    def _open(self, kind: Kind, user_id: str) -> Template:
-        template, spec = Template(kind, user_id), Spec(mounts=kind[0], preload=kind[1])
+    def _open(self, kind: ZygoteKind, user_id: str) -> ZygoteTemplate:
+        template, spec = ZygoteTemplate(kind, user_id), Spec(mounts=kind[0], preload=kind[1])
         template.starting = self._begin(template, self._start_new(template, user_id))
-        template.pool = Pool(
+        template.pool = WarmPool(
             lambda: self._make(spec, template),
             self.demand,
             spares=self._spares,
@@ -115,11 +115,11 @@ class Templates:
         """Drops templates that were unused for a long time."""
         counted = [template for kind, template in self._templates.items() if kind != PLAIN]
         for template in counted:
-            if template.idle and template.asked + UNUSED < time.monotonic():
+            if template.idle and template.asked + IDLE_SECONDS < time.monotonic():
                 self._drop(template)
         self._looking = asyncio.get_running_loop().call_later(_LOOK, self._look) if counted else None
 
-    async def zygote(self, template: Template) -> Zygote:
+    async def zygote(self, template: ZygoteTemplate) -> ZygoteProcess:
         """Returns the zygote; starts a new one if the last has ended or is worn. Raises the errors of its
         start, and LimitExceeded."""
         zygote = template.zygote
@@ -135,18 +135,20 @@ class Templates:
                 raise errors.BackendUnavailable("the local backend has been closed") from None
             raise
 
-    def _replaceable(self, zygote: Zygote) -> bool:
+    def _replaceable(self, zygote: ZygoteProcess) -> bool:
         return zygote.ended or (zygote.worn and len(self._replaced) < _REPLACED)
 
-    def _fit(self, template: Template, zygote: Zygote) -> bool:
+    def _fit(self, template: ZygoteTemplate, zygote: ZygoteProcess) -> bool:
         return zygote is template.zygote and not self._replaceable(zygote)
 
-    def _begin(self, template: Template, start: Coroutine[Any, Any, Zygote]) -> asyncio.Task[Zygote]:
+    def _begin(
+        self, template: ZygoteTemplate, start: Coroutine[Any, Any, ZygoteProcess]
+    ) -> asyncio.Task[ZygoteProcess]:
         starting = asyncio.ensure_future(start)
         starting.add_done_callback(lambda done: self._started(template, done))
         return starting
 
-    async def _start_new(self, template: Template, user_id: str) -> Zygote:
+    async def _start_new(self, template: ZygoteTemplate, user_id: str) -> ZygoteProcess:
         """Starts a zygote, then drops other templates for it; one that cannot start displaces none."""
         zygote = await self._start(template.kind)
         try:
@@ -157,26 +159,30 @@ class Templates:
             raise
         return zygote
 
-    def _started(self, template: Template, starting: asyncio.Task[Zygote]) -> None:
+    def _started(self, template: ZygoteTemplate, starting: asyncio.Task[ZygoteProcess]) -> None:
         failed = starting.cancelled() or starting.exception() is not None
         if failed and template.starting is starting and self._templates.get(template.kind) is template:
             self._drop(template)
 
-    def _victims(self, user_id: str, more: int) -> list[Template]:
+    def _victims(self, user_id: str, more: int) -> list[ZygoteTemplate]:
         """Returns the idle templates that must be dropped for `more` templates of this user. Raises
         LimitExceeded when dropping all of them is not enough."""
         counted = [template for kind, template in self._templates.items() if kind != PLAIN]
         held = Counter(user for template in counted for user in template.users)
         held[user_id] += more
         idle = [template for template in counted if template.idle]
-        victims: list[Template] = []
+        victims: list[ZygoteTemplate] = []
         while True:
-            over_share = user_id != "" and held[user_id] > SHARE
-            if not over_share and len(counted) + more - len(victims) <= MOST:
+            over_share = user_id != "" and held[user_id] > MAX_TEMPLATES_PER_USER
+            if not over_share and len(counted) + more - len(victims) <= MAX_TEMPLATES:
                 return victims
             able = [template for template in idle if not over_share or template.user_id == user_id]
             if not able:
-                whose = f"the user's sandboxes use {SHARE}" if over_share else f"sandboxes use {MOST}"
+                whose = (
+                    f"the user's sandboxes use {MAX_TEMPLATES_PER_USER}"
+                    if over_share
+                    else f"sandboxes use {MAX_TEMPLATES}"
+                )
                 raise errors.LimitExceeded(
                     f"{whose} sets of mounts and preloaded modules already; use one of them, or end some",
                     "templates",
@@ -186,12 +192,12 @@ class Templates:
             victims.append(victim)
             held[victim.user_id] -= 1
 
-    def _drop(self, template: Template) -> None:
+    def _drop(self, template: ZygoteTemplate) -> None:
         """Drops a template that has only pooled sandboxes."""
         del self._templates[template.kind]
         self._later(self._end(template))
 
-    async def _end(self, template: Template) -> None:
+    async def _end(self, template: ZygoteTemplate) -> None:
         await template.pool.close()
         if template.zygote is not None:
             await template.zygote.stop()
@@ -201,7 +207,7 @@ class Templates:
         for template in self._templates.values():
             template.given.pop(box, None)
 
-    def left(self, zygote: Zygote) -> None:
+    def left(self, zygote: ZygoteProcess) -> None:
         """Stops a replaced zygote after its last sandbox: a zygote's sandboxes end with it."""
         if zygote in self._replaced and zygote.living <= 0:
             self._replaced.discard(zygote)

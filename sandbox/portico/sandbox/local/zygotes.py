@@ -20,8 +20,8 @@ from typing import Any, Final
 
 from portico.sandbox import errors, inside, visible_files
 from portico.sandbox.local import idmaps
-from portico.sandbox.local.cgroups import Group, Nursery
-from portico.sandbox.local.process_owner import MARK, Owner
+from portico.sandbox.local.cgroups import SandboxCgroup, ZygoteCgroup
+from portico.sandbox.local.process_owner import MARK, ProcessOwner
 from portico.sandbox.spec import Mount, Spec
 
 _BOOT: Final = """
@@ -50,19 +50,19 @@ MAX_AGE: Final = 1_800.0  # seconds
 PRELOAD_BYTES: Final = 512 << 20  # default memory limit of a zygote until it is ready
 _ROOM: Final = 64  # sandboxes beyond the existing ones for which a zygote has memory
 
-Kind = tuple[tuple[Mount, ...], tuple[str, ...]]  # mounts, and modules to preload
+ZygoteKind = tuple[tuple[Mount, ...], tuple[str, ...]]  # mounts, and modules to preload
 
 
-def kind_of(spec: Spec) -> Kind:
+def kind_of(spec: Spec) -> ZygoteKind:
     """Returns the kind of zygote that a spec needs. The order of mounts does not matter."""
     return tuple(sorted(spec.mounts, key=lambda mount: mount.target)), spec.preload
 
 
-class Zygote:
+class ZygoteProcess:
     """A zygote process, as its owner sees it."""
 
     def __init__(
-        self, kind: Kind, uid_base: int, env: dict[str, str], nursery: Nursery, memory_bytes: int
+        self, kind: ZygoteKind, uid_base: int, env: dict[str, str], nursery: ZygoteCgroup, memory_bytes: int
     ) -> None:
         """`memory_bytes` is its memory limit until it is ready."""
         self.kind = kind
@@ -103,7 +103,7 @@ class Zygote:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         code = str(Path(inside.__file__).parent)
-        arguments = [code, str(theirs.fileno()), str(os.getpid()), MARK + Owner.current().name]
+        arguments = [code, str(theirs.fileno()), str(os.getpid()), MARK + ProcessOwner.current().name]
         # From this thread, because the zygote is killed when the thread that started it ends. An empty
         # environment, because code inside can read the environment of process 1.
         self._process = subprocess.Popen(  # noqa: ASYNC220, S603
@@ -188,7 +188,7 @@ class Zygote:
             lines = file.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
 
-    async def fork(self, request: dict[str, Any], channel: socket.socket, group: Group) -> int:
+    async def fork(self, request: dict[str, Any], channel: socket.socket, group: SandboxCgroup) -> int:
         """Forks a process that serves the channel, and returns its pidfd. Raises BackendUnavailable."""
         births, lists = group.ways_in()
         passed = [*births, *lists]
@@ -243,7 +243,7 @@ class Zygote:
             return await waiter
         except asyncio.CancelledError:
             if not waiter.cancelled() and waiter.exception() is None:
-                _let_go(waiter.result())  # it arrived at the same moment
+                _close_descriptor(waiter.result())  # it arrived at the same moment
             raise
 
     def _answered(self) -> None:
@@ -265,7 +265,7 @@ class Zygote:
             else:
                 waiter.set_exception(errors.BackendUnavailable(reason))
         elif fds:  # the caller was cancelled
-            _let_go(fds[0])
+            _close_descriptor(fds[0])
 
     def _lost(self) -> None:
         control, self._control = self._control, None
@@ -303,7 +303,7 @@ def _describe(mount: Mount) -> dict[str, Any]:
     }
 
 
-def _let_go(fd: int) -> None:
+def _close_descriptor(fd: int) -> None:
     """Ends a process that no caller wants, by its pidfd."""
     with suppress(OSError):  # the descriptor is of a user namespace
         signal.pidfd_send_signal(fd, signal.SIGKILL)

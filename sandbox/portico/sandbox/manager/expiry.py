@@ -7,18 +7,20 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from portico.sandbox import errors
-from portico.sandbox.handle.sandbox_handle import Box
-from portico.sandbox.manager.registry import Held, SandboxRegistry
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
+from portico.sandbox.manager.registry import ManagedSandbox, SandboxRegistry
 
 log = logging.getLogger(__name__)
 
 _NAP: Final = 5.0  # most seconds between two checks
 
 
-class Reaper:
+class ExpiryTimer:
     """Periodically checks all sandboxes of a registry, also for those that have ended by themselves."""
 
-    def __init__(self, registry: SandboxRegistry, end: Callable[[Held, str], Awaitable[None]]) -> None:
+    def __init__(
+        self, registry: SandboxRegistry, end: Callable[[ManagedSandbox, str], Awaitable[None]]
+    ) -> None:
         """`end` ends a sandbox; its second argument is the cause."""
         self._registry = registry
         self._end = end
@@ -37,7 +39,7 @@ class Reaper:
             self._task.cancel()
             await asyncio.gather(self._task, *self._acting.values(), return_exceptions=True)
 
-    def notice(self, held: Held) -> None:
+    def notice(self, held: ManagedSandbox) -> None:
         """Checks early if a new or changed sandbox expires before the next check."""
         if time.monotonic() + remaining(held.box)[0] < self._next_look:
             self._changed.set()
@@ -62,7 +64,7 @@ class Reaper:
             except TimeoutError:
                 continue
 
-    async def _act(self, held: Held) -> None:
+    async def _act(self, held: ManagedSandbox) -> None:
         left, cause = remaining(held.box)
         try:
             if left > 0:
@@ -77,7 +79,7 @@ class Reaper:
             del self._acting[held.box.id]
 
 
-def remaining(box: Box) -> tuple[float, str]:
+def remaining(box: SandboxHandle) -> tuple[float, str]:
     """Returns the seconds until a sandbox is to be ended or paused, and the cause. A paused one is not
     idle."""
     ends = [(float("inf"), "")]

@@ -16,7 +16,7 @@ _NOUNS: Final[dict[Kind, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Quota:
+class SandboxQuota:
     """Upper limits of what may exist at once; None for no limit."""
 
     sandboxes: int | None = None
@@ -28,7 +28,7 @@ class Quota:
 class _Scope:
     whose: str  # for messages
     prefix: str  # of the limit's name
-    quota: Quota
+    quota: SandboxQuota
     account: Callable[[str], str]  # maps a user id to the key that usage is counted under
 
 
@@ -36,22 +36,24 @@ def _no_tenant(user_id: str) -> str:
     return ""
 
 
-class Quotas:
+class SandboxQuotas:
     """Counts sandboxes and snapshots. Those in creation count too, so concurrent requests cannot exceed a
     limit."""
 
     def __init__(
         self,
-        total: Quota | None = None,
-        per_tenant: Quota | None = None,
-        per_user: Quota | None = None,
+        total: SandboxQuota | None = None,
+        per_tenant: SandboxQuota | None = None,
+        per_user: SandboxQuota | None = None,
         tenant_of: Callable[[str], str] = _no_tenant,
     ) -> None:
         """`tenant_of` maps a user id to its tenant; None is no limit."""
         self._scopes = (
-            _Scope("the user's", "", per_user or Quota(), lambda user: f"user {user}"),
-            _Scope("the tenant's", "tenant_", per_tenant or Quota(), lambda user: f"of {tenant_of(user)}"),
-            _Scope("the server's", "", total or Quota(), lambda _user: "all"),
+            _Scope("the user's", "", per_user or SandboxQuota(), lambda user: f"user {user}"),
+            _Scope(
+                "the tenant's", "tenant_", per_tenant or SandboxQuota(), lambda user: f"of {tenant_of(user)}"
+            ),
+            _Scope("the server's", "", total or SandboxQuota(), lambda _user: "all"),
         )
         self._used: Counter[tuple[Kind, str]] = Counter()
 

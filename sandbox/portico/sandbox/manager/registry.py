@@ -5,22 +5,22 @@ from dataclasses import dataclass
 from typing import Final
 
 from portico.sandbox import errors
-from portico.sandbox.handle.sandbox_handle import Box
-from portico.sandbox.manager.quotas import Quotas
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
+from portico.sandbox.manager.quotas import SandboxQuotas
 
 _MAX_REMEMBERED: Final = 10_000  # ended sandboxes
 
 
-def everybody(user_id: str) -> bool:
+def any_user(user_id: str) -> bool:
     """A `visible` function that allows the sandboxes of every user."""
     return True
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class ManagedSandbox:
     """A sandbox handle with its backend, user and session."""
 
-    box: Box
+    box: SandboxHandle
     backend: str
     user_id: str
     session_id: str
@@ -37,9 +37,9 @@ class _Ended:
 class SandboxRegistry:
     """Live sandboxes by id. Each counts in the quotas until it has ended."""
 
-    def __init__(self, quotas: Quotas) -> None:
+    def __init__(self, quotas: SandboxQuotas) -> None:
         self._quotas = quotas
-        self._held: dict[str, Held] = {}
+        self._held: dict[str, ManagedSandbox] = {}
         self._ended: dict[str, _Ended] = {}
 
     @property
@@ -59,11 +59,11 @@ class SandboxRegistry:
         """Removes one sandbox from the count: it could not be created, or it has ended."""
         self._quotas.give_back("sandboxes", user_id)
 
-    def enter(self, held: Held) -> None:
+    def enter(self, held: ManagedSandbox) -> None:
         """Adds a sandbox for which `reserve` was called."""
         self._held[held.box.id] = held
 
-    def leave(self, held: Held, gone: errors.SandboxGone) -> bool:
+    def leave(self, held: ManagedSandbox, gone: errors.SandboxGone) -> bool:
         """Removes a sandbox that is ending; the caller then calls `cancel`. False if it was removed
         before."""
         if self._held.pop(held.box.id, None) is None:
@@ -78,14 +78,14 @@ class SandboxRegistry:
         for held in list(self._held.values()):
             self._living(held)
 
-    def _living(self, held: Held) -> bool:
+    def _living(self, held: ManagedSandbox) -> bool:
         if held.box.gone is None:
             return True
         if self.leave(held, held.box.gone):
             self.cancel(held.user_id)
         return False
 
-    def get(self, sandbox_id: str, visible: Callable[[str], bool] = everybody) -> Held:
+    def get(self, sandbox_id: str, visible: Callable[[str], bool] = any_user) -> ManagedSandbox:
         """Returns a sandbox. Raises SandboxNotFound, also for a user that is not visible, and SandboxGone
         with the cause."""
         held = self._held.get(sandbox_id)
@@ -96,7 +96,7 @@ class SandboxRegistry:
             raise errors.SandboxGone(ended.message, ended.cause)
         raise errors.SandboxNotFound(f"no sandbox {sandbox_id!r}")
 
-    def listed(self, user_id: str | None = None, session_id: str | None = None) -> list[Held]:
+    def listed(self, user_id: str | None = None, session_id: str | None = None) -> list[ManagedSandbox]:
         """Returns live sandboxes, newest first, of one user and session; None means all."""
         found = [
             held

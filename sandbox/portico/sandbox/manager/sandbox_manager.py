@@ -10,10 +10,10 @@ from typing import Any
 
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
-from portico.sandbox.manager.expiry import Reaper
-from portico.sandbox.manager.quotas import Quotas
-from portico.sandbox.manager.registry import Held, SandboxRegistry, everybody
-from portico.sandbox.manager.snapshots import Snapshot, Snapshots
+from portico.sandbox.manager.expiry import ExpiryTimer
+from portico.sandbox.manager.quotas import SandboxQuotas
+from portico.sandbox.manager.registry import ManagedSandbox, SandboxRegistry, any_user
+from portico.sandbox.manager.snapshots import SnapshotStore, StoredSnapshot
 from portico.sandbox.spec import SECONDS, Spec, check_number
 
 Key = tuple[str, ...]
@@ -31,7 +31,7 @@ class SandboxManager:
         backends: Mapping[str, Backend],
         *,
         default: str = "local",
-        quotas: Quotas | None = None,
+        quotas: SandboxQuotas | None = None,
         allowed: Callable[[Spec], Awaitable[Spec]] | None = None,
     ) -> None:
         """Creates a manager that is not yet open.
@@ -45,12 +45,12 @@ class SandboxManager:
         self._backends = dict(backends)
         self._default = default
         self._allowed = allowed
-        quotas = quotas or Quotas()
+        quotas = quotas or SandboxQuotas()
         self._registry = SandboxRegistry(quotas)
-        self.snapshots = Snapshots(quotas=quotas)
-        self._once: dict[Key, asyncio.Task[Held]] = {}
+        self.snapshots = SnapshotStore(quotas=quotas)
+        self._once: dict[Key, asyncio.Task[ManagedSandbox]] = {}
         self._making: dict[asyncio.Future[Any], tuple[str, str]] = {}  # to (user_id, session_id)
-        self._reaper = Reaper(self._registry, self._end)
+        self._reaper = ExpiryTimer(self._registry, self._end)
 
     async def __aenter__(self) -> "SandboxManager":
         await self.open()
@@ -72,7 +72,9 @@ class SandboxManager:
             raise
         self._reaper.start()
 
-    async def create(self, spec: Spec, *, user_id: str = "", session_id: str = "", backend: str = "") -> Held:
+    async def create(
+        self, spec: Spec, *, user_id: str = "", session_id: str = "", backend: str = ""
+    ) -> ManagedSandbox:
         """Creates a sandbox. Raises LimitExceeded, Unsupported for an unknown backend, and the errors of
         `allowed` and of the backend."""
         made = asyncio.get_running_loop().create_future()
@@ -85,7 +87,7 @@ class SandboxManager:
         self._reaper.notice(held)
         return held
 
-    async def _create(self, spec: Spec, user_id: str, session_id: str, backend: str) -> Held:
+    async def _create(self, spec: Spec, user_id: str, session_id: str, backend: str) -> ManagedSandbox:
         if self._allowed is not None:
             spec = await self._allowed(spec)
         chosen = self._backends.get(backend)
@@ -101,11 +103,13 @@ class SandboxManager:
         except BaseException:
             self._registry.cancel(user_id)
             raise
-        held = Held(box, chosen.name, user_id, session_id, time.time())
+        held = ManagedSandbox(box, chosen.name, user_id, session_id, time.time())
         self._registry.enter(held)
         return held
 
-    async def own(self, spec: Spec, *, user_id: str = "", session_id: str = "", backend: str = "") -> Held:
+    async def own(
+        self, spec: Spec, *, user_id: str = "", session_id: str = "", backend: str = ""
+    ) -> ManagedSandbox:
         """Returns the session's own sandbox of the spec's type; creates it if needed. Concurrent calls get
         the same one. Raises as `create`."""
         key = ("own", user_id, session_id, spec.type, backend or self._default)
@@ -122,7 +126,7 @@ class SandboxManager:
         user_id: str = "",
         session_id: str = "",
         backend: str = "",
-    ) -> Held:
+    ) -> ManagedSandbox:
         """Returns the live sandbox that was made for a key; otherwise the session's own sandbox, or with
         `fresh` a new one. Raises as `create`.
 
@@ -134,7 +138,9 @@ class SandboxManager:
             ("key", *key), lambda: make(spec, user_id=user_id, session_id=session_id, backend=backend)
         )
 
-    async def _made_once(self, key: Key, make: Callable[[], Coroutine[Any, Any, Held]]) -> Held:
+    async def _made_once(
+        self, key: Key, make: Callable[[], Coroutine[Any, Any, ManagedSandbox]]
+    ) -> ManagedSandbox:
         task = self._once.get(key)
         if task is None or _useless(task):
             for other in [other for other, made in self._once.items() if _useless(made)]:
@@ -145,7 +151,7 @@ class SandboxManager:
         self.touch(held)
         return held
 
-    def get(self, sandbox_id: str, visible: Callable[[str], bool] = everybody) -> Held:
+    def get(self, sandbox_id: str, visible: Callable[[str], bool] = any_user) -> ManagedSandbox:
         """Returns a sandbox. Raises SandboxNotFound, and SandboxGone with the cause for one that has
         ended."""
         return self._registry.get(sandbox_id, visible)
@@ -160,19 +166,19 @@ class SandboxManager:
         """Number of templates of all backends."""
         return sum(backend.templates for backend in self._backends.values())
 
-    def listed(self, user_id: str | None = None, session_id: str | None = None) -> list[Held]:
+    def listed(self, user_id: str | None = None, session_id: str | None = None) -> list[ManagedSandbox]:
         """Returns sandboxes, newest first, of one user and session; None means all."""
         return self._registry.listed(user_id, session_id)
 
-    def tier(self, held: Held) -> str:
+    def tier(self, held: ManagedSandbox) -> str:
         """Returns the isolation level of a sandbox, as its backend reports it."""
         return self._backends[held.backend].capabilities.tier
 
-    def touch(self, held: Held) -> None:
+    def touch(self, held: ManagedSandbox) -> None:
         """Restarts the idle time of a sandbox."""
         held.box.last_used = time.monotonic()
 
-    def set_ttl(self, held: Held, seconds: float | None) -> None:
+    def set_ttl(self, held: ManagedSandbox, seconds: float | None) -> None:
         """Sets the remaining time to live in seconds from now; None for no limit. Raises InvalidRequest."""
         if seconds is not None:
             check_number("seconds", seconds, *SECONDS)
@@ -180,7 +186,7 @@ class SandboxManager:
         held.box.spec = replace(held.box.spec, ttl_seconds=lifetime)
         self._reaper.notice(held)
 
-    async def delete(self, sandbox_id: str, visible: Callable[[str], bool] = everybody) -> None:
+    async def delete(self, sandbox_id: str, visible: Callable[[str], bool] = any_user) -> None:
         """Ends a sandbox and removes its files; its snapshots stay. Raises SandboxNotFound, SandboxGone."""
         await self._end(self.get(sandbox_id, visible), "destroyed")
 
@@ -215,12 +221,12 @@ class SandboxManager:
         pending += [task for key, task in self._once.items() if keyed(key) and not task.done()]
         await asyncio.gather(*pending, return_exceptions=True)
 
-    async def take_snapshot(self, held: Held, kernel: bool = True) -> Snapshot:
+    async def take_snapshot(self, held: ManagedSandbox, kernel: bool = True) -> StoredSnapshot:
         """Saves a sandbox's files, and its kernel if possible. Raises LimitExceeded, SandboxGone."""
         owner = {"user_id": held.user_id, "session_id": held.session_id, "backend": held.backend}
         return await self.snapshots.take(held.box, kernel, **owner)
 
-    async def roll_back(self, held: Held, snapshot_id: str) -> bool:
+    async def roll_back(self, held: ManagedSandbox, snapshot_id: str) -> bool:
         """Restores a sandbox from a snapshot of the same user. Returns whether the kernel was restored too.
         Raises SnapshotNotFound."""
         self.snapshots.get(snapshot_id, lambda user_id: user_id == held.user_id)
@@ -228,7 +234,7 @@ class SandboxManager:
 
     async def fork(
         self, snapshot_id: str, session_id: str, spec: Spec | None = None, backend: str = ""
-    ) -> Held:
+    ) -> ManagedSandbox:
         """Creates a sandbox of the snapshot's user from a snapshot's files. Raises SnapshotNotFound, and as
         `create`."""
         taken = self.snapshots.get(snapshot_id)
@@ -246,8 +252,8 @@ class SandboxManager:
         return held
 
     async def fork_live(
-        self, source: Held, session_id: str, spec: Spec | None = None, backend: str = ""
-    ) -> Held:
+        self, source: ManagedSandbox, session_id: str, spec: Spec | None = None, backend: str = ""
+    ) -> ManagedSandbox:
         """Creates a sandbox with a copy of another's files. Raises as `take_snapshot` and `create`."""
         taken = await self.take_snapshot(source, kernel=False)
         try:
@@ -268,7 +274,7 @@ class SandboxManager:
             await backend.close()
         self.snapshots.close()
 
-    async def _end(self, held: Held, cause: str) -> None:
+    async def _end(self, held: ManagedSandbox, cause: str) -> None:
         """Ends a sandbox. Raises the backend's errors; the backend removes the rest in its next sweep."""
         gone = errors.SandboxGone(f"sandbox {held.box.id} was ended: {cause}", cause)
         counted = self._registry.leave(held, gone)
@@ -279,7 +285,7 @@ class SandboxManager:
                 self._registry.cancel(held.user_id)
 
 
-def _useless(task: asyncio.Task[Held]) -> bool:
+def _useless(task: asyncio.Task[ManagedSandbox]) -> bool:
     """Whether a task made no sandbox, or one that has ended."""
     return task.done() and (
         task.cancelled() or task.exception() is not None or task.result().box.gone is not None

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import IO, Final
 
 from portico.sandbox import errors
-from portico.sandbox.handle.sandbox_handle import Box
-from portico.sandbox.local.process_owner import Owner
-from portico.sandbox.manager.quotas import Quotas
-from portico.sandbox.manager.registry import everybody
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
+from portico.sandbox.local.process_owner import ProcessOwner
+from portico.sandbox.manager.quotas import SandboxQuotas
+from portico.sandbox.manager.registry import any_user
 from portico.sandbox.mount_sources import closed
 from portico.sandbox.spec import Spec
 
@@ -32,7 +32,7 @@ _FOLDER: Final = "portico-snapshots-"
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class StoredSnapshot:
     """A snapshot's attributes, its owner, and the data that a fork needs."""
 
     id: str
@@ -46,10 +46,10 @@ class Snapshot:
     backend: str = ""
 
 
-class Snapshots:
+class SnapshotStore:
     """Snapshots in a temporary directory, which `close` removes."""
 
-    def __init__(self, directory: Path | None = None, quotas: Quotas | None = None) -> None:
+    def __init__(self, directory: Path | None = None, quotas: SandboxQuotas | None = None) -> None:
         """Creates the directory at the first snapshot.
 
         Args:
@@ -57,9 +57,9 @@ class Snapshots:
             quotas: None for no limits.
         """
         self._directory = directory
-        self._quotas = quotas or Quotas()
+        self._quotas = quotas or SandboxQuotas()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._kept: dict[str, Snapshot] = {}
+        self._kept: dict[str, StoredSnapshot] = {}
 
     def close(self) -> None:
         """Deletes all snapshots."""
@@ -71,7 +71,7 @@ class Snapshots:
 
     def listed(
         self, user_id: str | None = None, session_id: str | None = None, sandbox_id: str | None = None
-    ) -> list[Snapshot]:
+    ) -> list[StoredSnapshot]:
         """Returns snapshots, newest first, of one user, session and sandbox; None means all."""
         found = [
             snapshot
@@ -82,7 +82,7 @@ class Snapshots:
         ]
         return sorted(found, key=lambda snapshot: (snapshot.created, snapshot.id), reverse=True)
 
-    def get(self, snapshot_id: str, visible: Callable[[str], bool] = everybody) -> Snapshot:
+    def get(self, snapshot_id: str, visible: Callable[[str], bool] = any_user) -> StoredSnapshot:
         """Returns a snapshot. Raises SnapshotNotFound, also for a user that is not visible."""
         snapshot = self._kept.get(snapshot_id)
         if snapshot is None or not visible(snapshot.user_id):
@@ -90,8 +90,14 @@ class Snapshots:
         return snapshot
 
     async def take(
-        self, box: Box, kernel: bool = True, *, user_id: str = "", session_id: str = "", backend: str = ""
-    ) -> Snapshot:
+        self,
+        box: SandboxHandle,
+        kernel: bool = True,
+        *,
+        user_id: str = "",
+        session_id: str = "",
+        backend: str = "",
+    ) -> StoredSnapshot:
         """Saves the files below /workspace, and the kernel if possible. Raises LimitExceeded, SandboxGone,
         SandboxTimeout, OperationFailed; in these cases nothing is kept."""
         name = f"snap_{secrets.token_hex(8)}"
@@ -127,11 +133,11 @@ class Snapshots:
                 ) from error
             raise
         spec = replace(box.spec, mounts=closed(box.spec.mounts))  # a fork opens them again
-        taken = Snapshot(name, box.id, time.time(), size, kernel, user_id, session_id, spec, backend)
+        taken = StoredSnapshot(name, box.id, time.time(), size, kernel, user_id, session_id, spec, backend)
         self._kept[name] = taken
         return taken
 
-    async def rollback(self, box: Box, snapshot_id: str) -> bool:
+    async def rollback(self, box: SandboxHandle, snapshot_id: str) -> bool:
         """Restores the files, and the kernel if its checkpoint still exists; returns whether it was restored.
 
         Otherwise the sandbox gets a new kernel, because the old one's variables refer to the replaced files.
@@ -153,14 +159,14 @@ class Snapshots:
         del self._kept[snapshot_id]
         self._release(snapshot)
 
-    def _release(self, snapshot: Snapshot) -> None:
+    def _release(self, snapshot: StoredSnapshot) -> None:
         self._quotas.give_back("snapshots", snapshot.user_id)
         self._quotas.give_back("snapshot_bytes", snapshot.user_id, snapshot.size_bytes)
 
     def _path(self, name: str) -> Path:
         if self._folder is None:
             # The name contains the owner, so that `sweep` can tell whether the owner is alive.
-            prefix = f"{_FOLDER}{Owner.current().name}-"
+            prefix = f"{_FOLDER}{ProcessOwner.current().name}-"
             self._folder = tempfile.TemporaryDirectory(prefix=prefix, dir=self._directory)
         return Path(self._folder.name) / f"{name}.tar"
 
@@ -172,7 +178,7 @@ def sweep() -> None:
     except FileNotFoundError:
         return  # no writable temporary directory on this machine
     for folder in temporary.glob(f"{_FOLDER}*"):
-        owner = Owner.parse(folder.name.removeprefix(_FOLDER).rpartition("-")[0])
+        owner = ProcessOwner.parse(folder.name.removeprefix(_FOLDER).rpartition("-")[0])
         if owner is not None and owner.ended():
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -21,7 +21,7 @@ from portico.sandbox.docker.backend import DockerBackend
 from portico.sandbox.docker.engine import Engine
 from portico.sandbox.docker.settings import DockerSettings
 from portico.sandbox.events import CellEnd
-from portico.sandbox.local.process_owner import Owner
+from portico.sandbox.local.process_owner import ProcessOwner
 from portico.sandbox.spec import Limits, Mount, NetworkPolicy, Spec
 
 
@@ -41,7 +41,7 @@ async def containers(settings: DockerSettings, owner: str = "") -> list[dict[str
     engine = Engine(settings.url)
     await engine.open()
     try:
-        mine = f"portico.owner={owner or Owner.current().name}"
+        mine = f"portico.owner={owner or ProcessOwner.current().name}"
         listed: list[dict[str, Any]] = await engine.call("containers", all=True, filters={"label": [mine]})
         return listed
     finally:

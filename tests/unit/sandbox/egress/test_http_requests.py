@@ -8,7 +8,7 @@ import pytest
 from support.egress import LOOPBACK, Client, Names, exchange, origin, serving
 
 from portico.sandbox.egress import http_requests, idle_timeout, proxy
-from portico.sandbox.egress.refusal import Refused
+from portico.sandbox.egress.refusal import RequestRefused
 from portico.sandbox.spec import NetworkBounds
 
 
@@ -321,7 +321,7 @@ async def test_each_refusal_says_what_to_do() -> None:
 
 
 def test_what_is_told_fits_into_a_status_line() -> None:
-    told = Refused(400, "a\r\nX: \x00b\xe4" + "c" * 100_000, "d\r\n\r\ne").response()
+    told = RequestRefused(400, "a\r\nX: \x00b\xe4" + "c" * 100_000, "d\r\n\r\ne").response()
     head, _, body = told.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 a??X: ?b?ccc")
     assert head.count(b"\r\n") == 3

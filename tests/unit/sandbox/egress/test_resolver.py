@@ -12,7 +12,7 @@ from support.egress import origin
 
 from portico.sandbox.egress import dialing, resolver
 from portico.sandbox.egress.dialing import dial
-from portico.sandbox.egress.refusal import Refused
+from portico.sandbox.egress.refusal import RequestRefused
 from portico.sandbox.egress.resolver import Resolver, system_lookup
 
 
@@ -50,7 +50,7 @@ async def test_a_name_without_an_address_is_refused(answer: list[str] | Exceptio
             raise answer
         return answer
 
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestRefused) as refused:
         await Resolver(lookup).addresses("a.test", 80)
     assert refused.value.status == 502
 
@@ -71,8 +71,8 @@ async def test_a_slow_name_server_holds_up_only_its_own_sandbox(
     assert await other.addresses("b.test", 80)
     assert time.monotonic() - begun < 0.25 * 10
     ends = await asyncio.gather(*waiting, return_exceptions=True)
-    assert {end.status for end in ends if isinstance(end, Refused)} == {504}
-    with pytest.raises(Refused):  # the threads still exist, so no more are started
+    assert {end.status for end in ends if isinstance(end, RequestRefused)} == {504}
+    with pytest.raises(RequestRefused):  # the threads still exist, so no more are started
         await hostile.addresses("a.test", 80)
     assert slow.asked == resolver._EACH
     slow.go.set()
@@ -88,7 +88,7 @@ async def test_all_sandboxes_together_have_so_many_lookups(
     await asyncio.sleep(0.05)
     late = Resolver(slow)
     for _ in range(resolver._EACH + 1):  # a refusal occupies no place
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RequestRefused) as refused:
             await late.addresses("a.test", 80)
         assert refused.value.status == 503
     slow.go.set()

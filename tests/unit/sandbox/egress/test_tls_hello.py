@@ -14,7 +14,7 @@ from support.egress import greeting, recorded
 from portico.sandbox.egress.tls_hello import (
     MAX_HELLO,
     ClientGreeting,
-    NotTls,
+    NotTlsError,
     SecondClientGreeting,
     ServerGreeting,
 )
@@ -112,7 +112,7 @@ def test_what_can_be_read_in_two_ways_is_refused(data: bytes) -> None:
         if data == record(b"\x01"):  # the beginning of a ClientHello
             assert not read(data, step).done
         else:
-            with pytest.raises(NotTls):
+            with pytest.raises(NotTlsError):
                 read(data, step)
 
 
@@ -120,11 +120,11 @@ def test_a_greeting_is_bounded() -> None:
     padding = (21, bytes(MAX_HELLO - 1_000))
     whole = hello(name(b"a.test"), padding)
     assert read(recorded(whole, 1 << 14)).name == "a.test"
-    with pytest.raises(NotTls):
+    with pytest.raises(NotTlsError):
         read(recorded(hello(name(b"a.test"), (21, bytes(MAX_HELLO))), 1 << 14))
-    with pytest.raises(NotTls):  # before it is complete
+    with pytest.raises(NotTlsError):  # before it is complete
         read(record(b"\x01\x00\xff\xff" + bytes(100)))
-    with pytest.raises(NotTls):
+    with pytest.raises(NotTlsError):
         read(recorded(HELLO, 1))
 
 
@@ -133,9 +133,9 @@ def test_a_second_greeting_may_follow_what_was_on_its_way() -> None:
     parsed = read(early + HELLO + b"rest", 3, SecondClientGreeting)
     assert (parsed.name, parsed.take(), parsed.rest()) == ("inner.test", early + HELLO, b"rest")
     for data in (ALERT + HELLO, record(HELLO[5:9]) + CHANGE + record(HELLO[9:]), b"GET /"):
-        with pytest.raises(NotTls):
+        with pytest.raises(NotTlsError):
             read(data, kind=SecondClientGreeting)
-    with pytest.raises(NotTls):
+    with pytest.raises(NotTlsError):
         read(record(bytes(1 << 14), 23) * 2 + HELLO, kind=SecondClientGreeting)
 
 
@@ -151,7 +151,7 @@ def test_a_server_tells_whether_it_retries() -> None:
     warned.feed(ALERT + _answer(HELLO, "prime256v1"))
     assert warned.retries
     for other in (b"HTTP/1.1 400", HELLO, CHANGE):
-        with pytest.raises(NotTls):
+        with pytest.raises(NotTlsError):
             ServerGreeting().feed(other)
 
 
@@ -211,7 +211,7 @@ def test_a_server_goes_by_no_other_name_than_was_read(seed: int, changes: int, s
     parsed = ClientGreeting()
     try:
         parsed.feed(bytes(data))
-    except NotTls:
+    except NotTlsError:
         return
     if parsed.done:
         for known in _openssl_name(parsed.take()):

@@ -21,11 +21,11 @@ from portico.sandbox.inside import seccomp
 from portico.sandbox.local import cgroups, process_owner, zygotes
 from portico.sandbox.local.backend import FULL, RLIMITS, LocalBackend, LocalSettings
 from portico.sandbox.local.local_sandbox import LocalBox
-from portico.sandbox.local.process_owner import Owner
-from portico.sandbox.local.templates import PLAIN, Template
-from portico.sandbox.local.zygotes import Zygote, kind_of
+from portico.sandbox.local.process_owner import ProcessOwner
+from portico.sandbox.local.templates import PLAIN, ZygoteTemplate
+from portico.sandbox.local.zygotes import ZygoteProcess, kind_of
 from portico.sandbox.spec import Limits, Mount, Spec
-from portico.sandbox.warm_pool import MOST, Pool
+from portico.sandbox.warm_pool import MOST, WarmPool
 
 SOURCE = Path(__file__).parents[4] / "sandbox"
 
@@ -69,7 +69,7 @@ async def test_many_sandboxes_by_many_clients_leave_nothing(backend: LocalBacken
     assert descriptors(backend) <= before + 1
     assert mounted() == mounts
     # glob ignores directories that are removed meanwhile; Path.glob does so only in later releases of Python.
-    found = glob(f"/sys/fs/cgroup/**/portico-{Owner.current().name}/sbx_*", recursive=True)
+    found = glob(f"/sys/fs/cgroup/**/portico-{ProcessOwner.current().name}/sbx_*", recursive=True)
     groups = {os.path.basename(path) for path in found}
     assert groups == {box.group.name for box in backend._boxes.values()}
     await backend.close()
@@ -97,7 +97,7 @@ async def test_nothing_outlives_an_owner_that_is_killed(number: int) -> None:
         sys.executable, "-c", textwrap.dedent(program), stdout=subprocess.PIPE
     )
     assert process.stdout is not None
-    owner = Owner.parse((await process.stdout.readline()).decode().strip())
+    owner = ProcessOwner.parse((await process.stdout.readline()).decode().strip())
     assert owner is not None
     assert traces(owner)
     process.send_signal(number)
@@ -114,7 +114,10 @@ async def test_a_process_that_bears_the_mark_of_a_dead_owner_is_killed() -> None
     dead = await asyncio.create_subprocess_exec("true")
     await dead.wait()
     orphan = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", "import time; time.sleep(60)", f"{process_owner.MARK}{Owner(dead.pid, 1).name}"
+        sys.executable,
+        "-c",
+        "import time; time.sleep(60)",
+        f"{process_owner.MARK}{ProcessOwner(dead.pid, 1).name}",
     )
     async with asyncio.timeout(10):
         while process_owner.MARK.encode() not in Path(f"/proc/{orphan.pid}/cmdline").read_bytes():
@@ -123,11 +126,11 @@ async def test_a_process_that_bears_the_mark_of_a_dead_owner_is_killed() -> None
     assert await orphan.wait() == -signal.SIGKILL
 
 
-def plain(backend: LocalBackend) -> Template:
+def plain(backend: LocalBackend) -> ZygoteTemplate:
     return backend._templates._templates[PLAIN]
 
 
-async def filled(backend: LocalBackend, spec: Spec | None = None) -> Pool[LocalBox]:
+async def filled(backend: LocalBackend, spec: Spec | None = None) -> WarmPool[LocalBox]:
     """The full pool for a spec (default: the plain one)."""
     one = backend._templates._templates[kind_of(spec or Spec())].pool
     async with asyncio.timeout(20):
@@ -256,7 +259,7 @@ async def test_modules_that_take_too_much_are_refused_by_name(
     groups: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not groups:
-        monkeypatch.setattr(cgroups, "find", lambda _owner: cgroups.Hierarchy())
+        monkeypatch.setattr(cgroups, "find", lambda _owner: cgroups.CgroupHierarchy())
     async with LocalBackend(LocalSettings(preload_bytes=40 << 20)) as backend:
         if groups and "memory" not in backend._hierarchy.controllers:
             pytest.skip("NOT TESTED: no control group for memory can be made here")
@@ -347,7 +350,7 @@ async def test_a_mount_as_its_owner_is_read_and_written_by_nobody_else(
 async def test_without_control_groups_the_tier_says_so_and_limits_hold(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cgroups, "find", lambda _owner: cgroups.Hierarchy())
+    monkeypatch.setattr(cgroups, "find", lambda _owner: cgroups.CgroupHierarchy())
     with pytest.raises(errors.BackendUnavailable):
         await LocalBackend(LocalSettings(minimum_tier=FULL)).open()
     async with LocalBackend() as backend:
@@ -452,16 +455,16 @@ async def test_a_group_that_is_gone_before_the_birth_ends_one_creation_only(
 ) -> None:
     if not backend._hierarchy.places():
         pytest.skip("NOT TESTED: no control groups can be made here")
-    ways_in = cgroups.Group.ways_in
+    ways_in = cgroups.SandboxCgroup.ways_in
 
-    def pulled_away(group: cgroups.Group) -> tuple[list[int], list[int]]:
+    def pulled_away(group: cgroups.SandboxCgroup) -> tuple[list[int], list[int]]:
         found = ways_in(group)
         for place in backend._hierarchy.places():
             (place / group.name).rmdir()
         return found
 
     await filled(backend)
-    monkeypatch.setattr(cgroups.Group, "ways_in", pulled_away)
+    monkeypatch.setattr(cgroups.SandboxCgroup, "ways_in", pulled_away)
     with pytest.raises(errors.BackendUnavailable):
         await backend._make(Spec(), plain(backend))
     monkeypatch.undo()
@@ -474,7 +477,7 @@ async def test_what_is_being_made_when_the_backend_closes_ends_with_it(
     backend = LocalBackend(LocalSettings(spares=0))
     before = descriptors(backend)
     await backend.open()
-    fork, born, closing = Zygote.fork, asyncio.Event(), asyncio.Event()
+    fork, born, closing = ZygoteProcess.fork, asyncio.Event(), asyncio.Event()
 
     async def slow(*arguments: Any) -> int:
         pidfd = await fork(*arguments)
@@ -482,7 +485,7 @@ async def test_what_is_being_made_when_the_backend_closes_ends_with_it(
         await closing.wait()
         return pidfd
 
-    monkeypatch.setattr(Zygote, "fork", slow)
+    monkeypatch.setattr(ZygoteProcess, "fork", slow)
     making = asyncio.ensure_future(backend.create(Spec()))
     await born.wait()
     ending = asyncio.ensure_future(backend.close())

@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 
 from portico.sandbox.local import cgroups
-from portico.sandbox.local.process_owner import Owner
+from portico.sandbox.local.process_owner import ProcessOwner
 
 
 @pytest.fixture
 def left(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
     """Groups of a dead owner, inner ones first, in a directory that no other process sweeps."""
-    places = cgroups.find(Owner(os.getpid(), 1)).places()
+    places = cgroups.find(ProcessOwner(os.getpid(), 1)).places()
     for place in places:
         cgroups._remove(place)
     if not places:
         pytest.skip("NOT TESTED: no control groups can be made here")
     root = places[0].parent / f"test-{os.getpid()}"
     monkeypatch.setattr(cgroups, "_ROOT", root)
-    top = root / f"portico-{Owner(os.getpid(), 1).name}"  # an earlier process with the same pid
+    top = root / f"portico-{ProcessOwner(os.getpid(), 1).name}"  # an earlier process with the same pid
     groups = [top / f"sbx_{number}" for number in range(100)]
     for group in (root, top, *groups):
         group.mkdir()
@@ -53,7 +53,7 @@ def test_what_is_left_frozen_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     if not os.access(root.parent, os.W_OK):
         pytest.skip("NOT TESTED: no freezer of version 1 can be had here")
     monkeypatch.setattr(cgroups, "_ROOT", root)
-    group = root / f"portico-{Owner(os.getpid(), 1).name}" / "sbx_frozen"
+    group = root / f"portico-{ProcessOwner(os.getpid(), 1).name}" / "sbx_frozen"
     group.mkdir(parents=True)
     with subprocess.Popen(["sleep", "60"]) as process:
         try:

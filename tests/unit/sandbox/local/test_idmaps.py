@@ -17,7 +17,7 @@ from portico.core.server.private_paths import private_paths
 from portico.core.settings.core_settings import CoreSettings
 from portico.sandbox import errors
 from portico.sandbox.docker import hardening
-from portico.sandbox.handle.replies import Answer
+from portico.sandbox.handle.replies import Reply
 from portico.sandbox.inside import linux
 from portico.sandbox.mount_sources import closed, confirm, opened
 from portico.sandbox.spec import Mount
@@ -88,7 +88,7 @@ async def test_an_agent_has_to_say_what_was_opened_on_this_kernel(tmp_path: Path
     mounts = await opened((Mount(str(tmp_path), "/data"),))
     state = tmp_path.stat()
     told: dict[str, object] = {"boot": linux.boot_id(), "mounts": [[state.st_dev, state.st_ino]]}
-    confirm(mounts, Answer(told, broken))
+    confirm(mounts, Reply(told, broken))
     for wrong in (
         {**told, "boot": "another"},
         {**told, "mounts": [[state.st_dev, state.st_ino + 1]]},
@@ -97,9 +97,9 @@ async def test_an_agent_has_to_say_what_was_opened_on_this_kernel(tmp_path: Path
         {},
     ):
         with pytest.raises(errors.BackendUnavailable, match="mounts"):
-            confirm(mounts, Answer(wrong, broken))
+            confirm(mounts, Reply(wrong, broken))
     with pytest.raises(errors.BackendUnavailable, match="mounts"):
-        confirm(closed(mounts), Answer({"boot": linux.boot_id()}, broken))
+        confirm(closed(mounts), Reply({"boot": linux.boot_id()}, broken))
 
 
 def broken(why: str) -> errors.SandboxGone:

@@ -15,7 +15,7 @@ from portico.sandbox import errors
 from portico.sandbox.local import cgroups, process_owner
 from portico.sandbox.local.backend import LocalBackend
 from portico.sandbox.local.local_sandbox import LocalBox
-from portico.sandbox.local.process_owner import Owner
+from portico.sandbox.local.process_owner import ProcessOwner
 from portico.sandbox.spec import Spec
 
 # A core with a sandbox: creates it, prints its own name, waits for a line, and uses the sandbox.
@@ -64,9 +64,9 @@ async def test_a_core_leaves_alone_what_belongs_to_a_core_of_another_pid_namespa
             await box.pause()
         other = await core("--mount-proc")
         assert other.stdout is not None
-        owner = Owner.parse((await other.stdout.readline()).decode().strip())
+        owner = ProcessOwner.parse((await other.stdout.readline()).decode().strip())
         assert owner is not None
-        assert owner.place != process_owner.here()
+        assert owner.place != process_owner.pid_namespace_id()
         if backend.capabilities.pause == "freezer":
             assert frozen(box)
             await box.resume()
@@ -88,15 +88,15 @@ async def test_a_core_that_sees_only_processes_of_another_namespace_says_so() ->
 
 async def test_a_sandbox_backend_refuses_a_foreign_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_owner, "sees_processes", lambda: False)
-    assert not Owner(os.getpid(), 1).ended()
+    assert not ProcessOwner(os.getpid(), 1).ended()
     with pytest.raises(errors.BackendUnavailable, match="remount it"):
         await LocalBackend().open()
 
 
 def test_only_an_owner_of_this_place_can_be_judged() -> None:
-    assert not Owner.current().ended()
-    assert Owner(os.getpid(), 1).ended()
-    assert not Owner(os.getpid(), 1, "another.4026531836").ended()
-    assert Owner.parse(Owner.current().name) == Owner.current()
+    assert not ProcessOwner.current().ended()
+    assert ProcessOwner(os.getpid(), 1).ended()
+    assert not ProcessOwner(os.getpid(), 1, "another.4026531836").ended()
+    assert ProcessOwner.parse(ProcessOwner.current().name) == ProcessOwner.current()
     for name in ("", "1", "1-2", "1-2-", "x-2-y", "1--y"):
-        assert Owner.parse(name) is None
+        assert ProcessOwner.parse(name) is None

@@ -20,8 +20,8 @@ MODULES = "calendar", "colorsys", "csv", "decimal", "fractions", "glob"
 @pytest.fixture
 async def few(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LocalBackend]:
     """A backend with at most four templates, and three per user."""
-    monkeypatch.setattr(templates, "MOST", 4)
-    monkeypatch.setattr(templates, "SHARE", 3)
+    monkeypatch.setattr(templates, "MAX_TEMPLATES", 4)
+    monkeypatch.setattr(templates, "MAX_TEMPLATES_PER_USER", 3)
     async with LocalBackend(LocalSettings(spares=1)) as backend:
         yield backend
     assert await no_traces(), traces()
@@ -76,7 +76,7 @@ async def test_what_nobody_asks_for_any_more_ends(few: LocalBackend, monkeypatch
     await use(few, "", MODULES[1:2])
     few._templates._look()
     assert there(few) == set(MODULES[:2])
-    monkeypatch.setattr(templates, "UNUSED", 0.0)
+    monkeypatch.setattr(templates, "IDLE_SECONDS", 0.0)
     few._templates._look()
     assert there(few) == {MODULES[0]}
     assert await settled(few) == 2
@@ -106,7 +106,7 @@ async def test_no_user_takes_all(few: LocalBackend) -> None:
 
 
 async def test_a_managers_user_is_whose_template_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(templates, "SHARE", 1)
+    monkeypatch.setattr(templates, "MAX_TEMPLATES_PER_USER", 1)
     async with SandboxManager({"local": LocalBackend(LocalSettings(spares=0))}) as manager:
         await manager.create(Spec(preload=MODULES[:1]), user_id="ann")
         with pytest.raises(errors.LimitExceeded, match="the user's sandboxes"):
@@ -117,7 +117,7 @@ async def test_a_managers_user_is_whose_template_it_is(monkeypatch: pytest.Monke
 async def test_a_template_that_others_have_made_counts_and_stays_open_to_all(
     few: LocalBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(templates, "SHARE", 1)
+    monkeypatch.setattr(templates, "MAX_TEMPLATES_PER_USER", 1)
     boxes = [await make(few, "ann", MODULES[0]), await make(few, "bob", MODULES[1])]
     boxes.append(await make(few, "ann", MODULES[1]))  # which bob uses
     with pytest.raises(errors.LimitExceeded):
@@ -177,12 +177,12 @@ async def test_a_caller_who_waits_for_a_zygote_is_told_that_the_backend_closes(
 ) -> None:
     begun = asyncio.Event()
 
-    async def slow(_zygote: zygotes.Zygote) -> None:
+    async def slow(_zygote: zygotes.ZygoteProcess) -> None:
         begun.set()
         await asyncio.sleep(60)
 
     async with LocalBackend(LocalSettings(spares=0)) as backend:
-        monkeypatch.setattr(zygotes.Zygote, "start", slow)
+        monkeypatch.setattr(zygotes.ZygoteProcess, "start", slow)
         making = asyncio.ensure_future(make(backend, "", "decimal"))
         await begun.wait()
     with pytest.raises(errors.BackendUnavailable):

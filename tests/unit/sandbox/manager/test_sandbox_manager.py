@@ -8,7 +8,7 @@ from support.syscall_traces import no_traces
 
 from portico.sandbox import errors
 from portico.sandbox.local.backend import LocalBackend
-from portico.sandbox.manager.quotas import Quota, Quotas
+from portico.sandbox.manager.quotas import SandboxQuota, SandboxQuotas
 from portico.sandbox.manager.sandbox_manager import SandboxManager
 from portico.sandbox.spec import Spec
 
@@ -125,7 +125,7 @@ async def test_an_idle_sandbox_may_pause_until_the_next_call(monkeypatch: pytest
 
 
 async def test_the_number_of_sandboxes_is_bounded() -> None:
-    quotas = Quotas(total=Quota(sandboxes=2))
+    quotas = SandboxQuotas(total=SandboxQuota(sandboxes=2))
     async with SandboxManager({"local": LocalBackend()}, quotas=quotas) as manager:
         made = await asyncio.gather(*(manager.create(Spec()) for _ in range(3)), return_exceptions=True)
         refused = [one for one in made if isinstance(one, BaseException)]
@@ -139,8 +139,10 @@ async def test_the_number_of_sandboxes_is_bounded() -> None:
 
 
 async def test_a_users_and_a_tenants_many_requests_at_once_do_not_pass_their_limits() -> None:
-    quotas = Quotas(
-        per_tenant=Quota(sandboxes=3), per_user=Quota(sandboxes=2), tenant_of=lambda user: user[0]
+    quotas = SandboxQuotas(
+        per_tenant=SandboxQuota(sandboxes=3),
+        per_user=SandboxQuota(sandboxes=2),
+        tenant_of=lambda user: user[0],
     )
     async with SandboxManager({"local": LocalBackend()}, quotas=quotas) as manager:
         for user, room, limit in (("a1", 2, "sandboxes"), ("a2", 1, "tenant_sandboxes")):

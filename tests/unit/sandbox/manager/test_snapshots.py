@@ -9,15 +9,17 @@ import pytest
 
 from portico.sandbox import errors
 from portico.sandbox.local.backend import LocalBackend
-from portico.sandbox.manager.quotas import Quota, Quotas
-from portico.sandbox.manager.snapshots import Snapshots
+from portico.sandbox.manager.quotas import SandboxQuota, SandboxQuotas
+from portico.sandbox.manager.snapshots import SnapshotStore
 from portico.sandbox.spec import Spec
 
 
 async def test_what_cannot_be_stored_is_typed_and_counts_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    snapshots = Snapshots(tmp_path, Quotas(per_user=Quota(snapshots=1, snapshot_bytes=4 << 20)))
+    snapshots = SnapshotStore(
+        tmp_path, SandboxQuotas(per_user=SandboxQuota(snapshots=1, snapshot_bytes=4 << 20))
+    )
     async with LocalBackend() as backend:
         box = await backend.create(Spec())
         await box.run_cell("import os; open('a', 'wb').write(os.urandom(3 << 20))")

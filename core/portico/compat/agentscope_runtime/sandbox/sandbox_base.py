@@ -12,7 +12,7 @@ from portico.compat.agentscope_runtime.sandbox.sandbox_location import (
     RemoteSandboxes,
     SandboxLocation,
 )
-from portico.sandbox.direct import LoopThread
+from portico.sandbox.direct import SandboxLoopThread
 
 log = logging.getLogger(__name__)
 _NO_MCP = "give the agent an MCP server's tools with mcp_tools(session)"
@@ -110,7 +110,7 @@ class Sandbox(SandboxBase):
     ) -> None:
         super().__init__(sandbox_id, base_url, bearer_token, sandbox_type, workspace_dir)
         self.fs = SandboxFS(self)
-        self._thread: LoopThread | None = None
+        self._thread: SandboxLoopThread | None = None
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of work on the sandbox's thread. Raises RuntimeError before the start."""
@@ -121,7 +121,7 @@ class Sandbox(SandboxBase):
 
     def start(self) -> Self:
         if self._thread is None:
-            self._thread = LoopThread()
+            self._thread = SandboxLoopThread()
             try:
                 self.sandbox_id = self.wait(self.place.open())
             except BaseException:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-from portico.sandbox.local.process_owner import Owner, sees_processes
+from portico.sandbox.local.process_owner import ProcessOwner, sees_processes
 
 ENVIRONMENT_MARK = "PORTICO_WORKER"
 MAX_KILL_ROUNDS = 100  # bounds the effort against a process that forks faster than it is killed
@@ -20,7 +20,7 @@ _numbers = count(1)
 
 def new_mark() -> str:
     """Return a new mark: the name of the core's process and a number."""
-    return f"{Owner.current().name}-{next(_numbers)}"
+    return f"{ProcessOwner.current().name}-{next(_numbers)}"
 
 
 def kill_marked(mark: str) -> None:
@@ -36,7 +36,7 @@ def kill_marked(mark: str) -> None:
 def kill_orphans() -> None:
     """Kill the orphans of ended cores in this PID namespace. Blocks for a moment."""
     for mark in {mark for _, mark in _marked()}:
-        owner = Owner.parse(mark.rpartition("-")[0])
+        owner = ProcessOwner.parse(mark.rpartition("-")[0])
         if owner is not None and owner.ended():
             kill_marked(mark)
 

@@ -15,7 +15,7 @@ from portico.core.services.rpc.dispatch import parse
 from portico.core.services.sandbox.sandbox_methods import SandboxMethods
 from portico.model.ids import new_id
 from portico.sandbox.events import CellEvent, CellInput
-from portico.sandbox.manager.registry import Held
+from portico.sandbox.manager.registry import ManagedSandbox
 from portico.v1 import sandbox_pb2 as pb
 
 
@@ -34,7 +34,7 @@ class SandboxCells(SandboxMethods):
     async def RunCells(
         self, requests: AsyncIterator[bytes], context: ServicerContext
     ) -> AsyncIterator[pb.RunCellsResponse]:
-        held: Held | None = None
+        held: ManagedSandbox | None = None
         with closing(_Inbox(requests)) as inbox:
             while (data := await inbox.take()) is not None:
                 request = parse(pb.RunCellsRequest, data)
@@ -69,7 +69,7 @@ class SandboxCells(SandboxMethods):
                         async for batch in batches:
                             yield pb.RunCellsResponse(cell=cell_events(batch))
 
-    async def _made(self, request: pb.CreateSandboxRequest) -> Held:
+    async def _made(self, request: pb.CreateSandboxRequest) -> ManagedSandbox:
         session_id = check_id(request.session_id or new_id("session_"), "session_id")
         user_id = session_owner(request.user_id, session_id)
         key = check_id(request.idempotency_key, "idempotency_key", required=False)
@@ -90,7 +90,7 @@ class SandboxCells(SandboxMethods):
             held = await self._sandboxes.own(user_id, session_id, spec, backend)
         return held
 
-    def _told(self, held: Held) -> pb.Sandbox:
+    def _told(self, held: ManagedSandbox) -> pb.Sandbox:
         return sandbox_to_proto(held, self._sandboxes.tier(held))
 
 

@@ -4,8 +4,8 @@ from portico.core.convert.requests import check_id
 from portico.core.errors import InvalidArgument
 from portico.core.sandboxes.core_sandboxes import CoreSandboxes
 from portico.core.services.rpc.current_principal import is_visible
-from portico.sandbox.handle.sandbox_handle import Box
-from portico.sandbox.manager.registry import Held
+from portico.sandbox.handle.sandbox_handle import SandboxHandle
+from portico.sandbox.manager.registry import ManagedSandbox
 
 
 class SandboxMethods:
@@ -14,11 +14,11 @@ class SandboxMethods:
     def __init__(self, sandboxes: CoreSandboxes) -> None:
         self._sandboxes = sandboxes
 
-    def _held(self, sandbox_id: str) -> Held:
+    def _held(self, sandbox_id: str) -> ManagedSandbox:
         """A sandbox of the caller. Raises InvalidArgument, SandboxNotFound, SandboxGone."""
         return self._sandboxes.get(check_id(sandbox_id, "sandbox_id"), is_visible)
 
-    def _box(self, sandbox_id: str) -> Box:
+    def _box(self, sandbox_id: str) -> SandboxHandle:
         """Raises as _held."""
         return self._held(sandbox_id).box
 

@@ -5,7 +5,7 @@ import os
 import signal
 
 from portico.core.hosts.worker import orphan_processes
-from portico.sandbox.local.process_owner import Owner
+from portico.sandbox.local.process_owner import ProcessOwner
 
 
 async def marked(mark: str) -> asyncio.subprocess.Process:
@@ -22,8 +22,8 @@ async def marked(mark: str) -> asyncio.subprocess.Process:
 
 
 async def test_only_workers_of_a_core_of_this_pid_namespace_that_has_ended_are_killed() -> None:
-    dead, living = Owner(os.getpid(), 1), Owner.current()
-    elsewhere = Owner(os.getpid(), 1, "anotherboot.4026531836")
+    dead, living = ProcessOwner(os.getpid(), 1), ProcessOwner.current()
+    elsewhere = ProcessOwner(os.getpid(), 1, "anotherboot.4026531836")
     processes = [await marked(f"{owner.name}-1") for owner in (dead, living, elsewhere)]
     try:
         await asyncio.to_thread(orphan_processes.kill_orphans)

@@ -122,7 +122,7 @@ async def test_nobody_gets_more_than_the_operator_allows(client: Client, tmp_pat
 async def test_preloaded_modules_are_told_once_each_and_a_user_has_few_sets_of_them(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(templates, "SHARE", 1)
+    monkeypatch.setattr(templates, "MAX_TEMPLATES_PER_USER", 1)
     asked = pb.SandboxSpec(preload=["numpy", "asyncio", "numpy"])
     made = await client.sandboxes.create(asked, user_id="ann")
     assert made.spec.preload == ["asyncio", "numpy"]
