@@ -237,6 +237,7 @@ class SqliteRunLog:
         if not self._closed:
             self._closed = True
             await self._upkeep.stop()
+            await self._checkpointer.stop()
             await asyncio.to_thread(self._close)
 
     async def _on(self, thread: CallThread, call: Callable[..., _T], *args: Any) -> _T:

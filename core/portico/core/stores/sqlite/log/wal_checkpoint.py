@@ -22,6 +22,13 @@ log = logging.getLogger(__name__)
 
 EVERY_BYTES = 4 * 1024 * 1024
 FORCE_TRUNCATE_PAGES = 8 * 1024  # a write-ahead log of this length is cut even if that delays a commit
+# Where writes of unknown size lead to a log of this length, it is made to begin anew, beside those who write.
+RESTART_BYTES = 2 * EVERY_BYTES
+WAIT_BYTES = 3 * EVERY_BYTES  # from this length on they wait for that
+RESTART_TRIES = 4  # to copy all but FEW_BYTES without the writers' turn
+FEW_BYTES = 256 * 1024
+
+_HEADER_BYTES, _FRAME_HEADER_BYTES = 32, 24
 
 
 class Checkpointer:
@@ -45,32 +52,37 @@ class Checkpointer:
         self._file = file.path
         self._path = file.path.with_name(f"{file.path.name}-wal")
         self._written = 0
-        self._size_before = 0
+        self._checkpointed = 0  # how much of the log the last checkpoint that `keep_up` started has copied
+        self._restarting: asyncio.Task[None] | None = None
         self._failing = RetryLog()
         self._busy = False
 
     def written(self, size_bytes: int) -> None:
         """Add to the bytes written to the log; start a WAL checkpoint every EVERY_BYTES."""
         self._written += size_bytes
-        if self._written >= EVERY_BYTES and not self._busy:
-            self._written = 0
-            self._busy = True
-            self._thread.post(self._checkpoint)
+        if self._written >= EVERY_BYTES:
+            self._post_checkpoint()
 
     async def keep_up(self) -> None:
-        """Limit the log's size after a write of unknown size.
+        """Start a checkpoint when writes of unknown size have made the log longer by EVERY_BYTES.
 
-        Cuts the log if its file has grown by EVERY_BYTES since the last cut and no reader needs it.
+        The caller's write has been committed, and most of the log may be another caller's. So the checkpoint
+        runs beside the writes, and only a caller that finds a very long log waits for it.
         """
-        size = self.log_bytes
-        self._size_before = min(self._size_before, size)
-        if size - self._size_before >= EVERY_BYTES:
-            try:
-                await self.cut()
-            except StoreUnavailable as error:
-                if self._failing.due():
-                    log.warning("the write-ahead log was not cut: %s", error)
-            self._size_before = self.log_bytes
+        size = used_bytes(self._path)
+        if size < self._checkpointed:  # the log has begun anew
+            self._checkpointed = 0
+        if size - self._checkpointed < EVERY_BYTES:
+            return
+        if size < RESTART_BYTES:
+            self._checkpointed = size
+            self._post_checkpoint()
+            return
+        if self._restarting is None:
+            self._restarting = asyncio.create_task(self._restart(), name="checkpoint")
+            self._restarting.add_done_callback(self._restarted)
+        if size >= WAIT_BYTES:
+            await asyncio.shield(self._restarting)
 
     async def cut(self) -> bool:
         """Empty the log, unless a reader needs it; return whether it is empty."""
@@ -104,10 +116,40 @@ class Checkpointer:
         except OSError:
             return 0
 
+    async def stop(self) -> None:
+        """Return when no checkpoint that `keep_up` started is under way. Call it before `close`."""
+        if self._restarting is not None:
+            await asyncio.gather(self._restarting, return_exceptions=True)
+
     def close(self) -> None:
         """Stop the thread and close the connection. Blocks until the current WAL checkpoint is done."""
         self._thread.close()
         self._connection.close()
+
+    def _post_checkpoint(self) -> None:
+        if not self._busy:
+            self._written = 0
+            self._busy = True
+            self._thread.post(self._checkpoint)
+
+    async def _restart(self) -> None:
+        """Copy the whole log into the database: the next write then begins the log anew."""
+        async with self._cutting:
+            # Without the turn first, so that commits wait only while the last frames are copied.
+            for _ in range(RESTART_TRIES):
+                before = used_bytes(self._path)
+                await self._thread.call(self._passive, self._connection)
+                if used_bytes(self._path) - before < FEW_BYTES:
+                    break
+            async with self._turn:
+                await self._writer.call(self._passive, self._writing)
+        # A log that is still being read is not tried again before it has grown.
+        self._checkpointed = used_bytes(self._path)
+
+    def _restarted(self, task: "asyncio.Task[None]") -> None:
+        self._restarting = None
+        if not task.cancelled() and (error := task.exception()) is not None and self._failing.due():
+            log.warning("the write-ahead log was not checkpointed: %s", error)
 
     def _checkpoint(self) -> None:
         try:
@@ -149,6 +191,33 @@ class Checkpointer:
         if not busy:
             self._base.complete()
         return not busy
+
+
+def used_bytes(wal: Path) -> int:
+    """Return how much of a write-ahead log's file is the log, without what is left of earlier logs behind it.
+
+    A log that begins anew gets new salts and is written over the one before, so the frames that have the
+    salts of the header come first.
+    """
+    try:
+        file = os.open(wal, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return 0
+    try:
+        header = os.pread(file, _HEADER_BYTES, 0)
+        if len(header) < _HEADER_BYTES:
+            return 0
+        frame = _FRAME_HEADER_BYTES + int.from_bytes(header[8:12], "big")
+        low, high = 0, (os.fstat(file).st_size - _HEADER_BYTES) // frame
+        while low < high:
+            middle = (low + high) // 2
+            if os.pread(file, 8, _HEADER_BYTES + middle * frame + 8) == header[16:24]:
+                low = middle + 1
+            else:
+                high = middle
+        return low * frame
+    finally:
+        os.close(file)
 
 
 def _check_fits(connection: sqlite3.Connection, path: Path) -> None:

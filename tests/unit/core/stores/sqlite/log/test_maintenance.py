@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
@@ -25,6 +26,7 @@ from portico.core.stores.ports.stores import (
 from portico.core.stores.sqlite.database_file import KEPT_LOG_BYTES
 from portico.core.stores.sqlite.log import maintenance, run_deletion
 from portico.core.stores.sqlite.log.run_log import SqliteRunLog
+from portico.core.stores.sqlite.log.wal_checkpoint import used_bytes
 
 RUN = RunRecord("r1", "agent", "ada", "s1", "completed", 1.0, 1.0, 0, 1, False, None, b"q", b"")
 MEGABYTE = 1024 * 1024
@@ -118,6 +120,30 @@ async def test_every_store_keeps_the_write_ahead_log_short(database: Database) -
     assert not await stores.states.list("ada", None, None, 10)
     assert not await stores.memories.list("ada", None, None, 10)
     assert not await stores.sessions.list("ada", None, 10)
+
+
+async def test_a_write_behind_a_long_log_does_not_wait_for_the_checkpoint(database: Database) -> None:
+    checkpointer = database.log._checkpointer
+    let_go = threading.Event()
+    checkpointer._thread.post(let_go.wait)  # a checkpoint on a disk that is busy
+    await database.add("r1", 9 * MEGABYTE)
+    async with asyncio.timeout(20):
+        await database.stores.memories.add([MemoryRecord("m1", "ada", "s1", "penguin", 1.0)])
+    assert used_bytes(database.path.with_name("portico.db-wal")) > 9 * MEGABYTE
+    let_go.set()
+    await database.settled()
+
+
+async def test_what_an_earlier_log_left_in_the_file_is_not_counted(database: Database) -> None:
+    wal = database.path.with_name("portico.db-wal")
+    await database.add("r1", 3 * MEGABYTE)
+    assert used_bytes(wal) > 3 * MEGABYTE
+    with closing(sqlite3.connect(database.path)) as other:
+        assert other.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0] == 0
+        other.execute("UPDATE owners SET epoch = epoch")
+        other.commit()
+        ((_, frames, _),) = other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        assert used_bytes(wal) == frames * (24 + 4096) < wal.stat().st_size
 
 
 async def test_a_log_that_somebody_reads_is_cut_when_they_have_gone(database: Database) -> None:
