@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portico.core.errors import MemoryNotFound
-from portico.core.stores.deletion_steps import STEP_ROWS, next_batch
+from portico.core.stores.deletion_steps import ROW_BYTES, StepSize, next_batch
 from portico.core.stores.disk_reserve import uses_disk_reserve
 from portico.core.stores.ports.json_fields import encode_path, flatten_fields
 from portico.core.stores.ports.memory_filters import MATCH_ALL, MetadataFilter
@@ -148,36 +148,54 @@ class SqlMemoryStore:
         if not filter.groups:
             return await self._delete_all(mine)
         deleted = 0
+        size = StepSize()
         fits = list(filter_conditions(filter, memories.c.number))
         async for numbers in scan(self._database, mine, fits):
-            # Some may have been changed since the scan, so the filter is checked again. The user never
-            # changes; with that condition SQLite would scan all memories of the user.
-            still = and_(memories.c.number.in_(numbers), *fits)
-            deleted += await self._delete_all(still) if numbers else 0
+            start = 0
+            while start < len(numbers):
+                some = numbers[start : start + size.rows]
+                start += len(some)
+                # Some may have changed since. The owner never does: with a condition on it too, SQLite would
+                # look through all of the owner's memories.
+                deleted += await self._delete_all(and_(memories.c.number.in_(some), *fits), size, len(some))
         return deleted
 
     async def expire(self, before: float, limit: int) -> int:
-        return await self._delete_some(memories.c.updated_at < before, limit)
+        deleted, _ = await self._delete_some(memories.c.updated_at < before, limit)
+        return deleted
 
     async def remove_expired(self, now: float, limit: int) -> int:
-        return await self._delete_some(memories.c.expires_at <= now, limit)
+        deleted, _ = await self._delete_some(memories.c.expires_at <= now, limit)
+        return deleted
 
-    async def _delete_all(self, doomed: ColumnElement[bool]) -> int:
-        number = 0
-        while found := await self._delete_some(doomed, STEP_ROWS):
-            number += found
-        return number
+    async def _delete_all(
+        self, doomed: ColumnElement[bool], size: StepSize | None = None, at_most: int | None = None
+    ) -> int:
+        size = size or StepSize()
+        deleted = 0
+        whole = False
+        while not whole:
+            found, whole = await self._delete_some(doomed, at_most or size.rows, size)
+            deleted += found
+        return deleted
 
     @uses_disk_reserve
-    async def _delete_some(self, doomed: ColumnElement[bool], limit: int) -> int:
-        size = func.length(cast(memories.c.text, LargeBinary)) + func.length(memories.c.metadata)
+    async def _delete_some(
+        self, doomed: ColumnElement[bool], limit: int, size: StepSize | None = None
+    ) -> tuple[int, bool]:
+        """Delete a part in one transaction; return how many memories, and whether those were all."""
+        length = func.length(cast(memories.c.text, LargeBinary)) + func.length(memories.c.metadata)
         # Not ordered, since a sort would read all matching rows in each step.
-        some = select(memories.c.number, size).where(doomed).limit(limit)
+        some = select(memories.c.number, length).where(doomed).limit(limit + 1)
         async with self._database.write() as connection:
+            began = time.monotonic()
             rows = (await connection.execute(some)).all()
-            step = next_batch((row[0], row[1]) for row in rows)
+            row_bytes = ROW_BYTES if size is None else size.row_bytes
+            step = next_batch(((row[0], row[1]) for row in rows[:limit]), row_bytes=row_bytes)
             await self._remove(connection, step)
-        return len(step)
+        if size is not None:
+            size.took(time.monotonic() - began)
+        return len(step), len(step) == len(rows)
 
     async def _insert(
         self, connection: AsyncConnection, records: Sequence[MemoryRecord]

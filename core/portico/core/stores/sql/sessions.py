@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, litera
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portico.core.errors import MessageNotFound, SessionExists, SessionNotFound
-from portico.core.stores.deletion_steps import STEP_ROWS, next_batch
+from portico.core.stores.deletion_steps import StepSize, next_batch
 from portico.core.stores.disk_reserve import uses_disk_reserve
 from portico.core.stores.ports.stores import MessageHit, NewMessage, SessionRecord, StoredMessage
 from portico.core.stores.sql.compression import encode_plain, encode_text
@@ -95,20 +95,24 @@ class SqlSessionStore:
             this = and_(this, sessions.c.updated_at < idle_since)
         # `idle_since` is checked only once. The session's row is deleted last, so that no session of the
         # same id can be created in between.
-        while not await self._delete_some(user_id, session_id, this):
+        size = StepSize()
+        while not await self._delete_some(user_id, session_id, this, size):
             this = _is(user_id, session_id)
 
     @uses_disk_reserve
-    async def _delete_some(self, user_id: str, session_id: str, this: ColumnElement[bool]) -> bool:
+    async def _delete_some(
+        self, user_id: str, session_id: str, this: ColumnElement[bool], size: StepSize
+    ) -> bool:
         """Delete a part of the session in one transaction; return whether nothing is left."""
         inside = _inside(user_id, session_id)
         oldest = select(messages.c.position, func.length(messages.c.payload)).where(inside)
-        oldest = oldest.order_by(messages.c.position).limit(STEP_ROWS + 1)
+        oldest = oldest.order_by(messages.c.position).limit(size.rows + 1)
         async with self._database.write() as connection:
+            began = time.monotonic()
             if not (await connection.execute(select(exists().where(this)))).scalar():
                 raise SessionNotFound(session_id)
             rows = (await connection.execute(oldest)).all()
-            step = next_batch((row[0], row[1]) for row in rows[:STEP_ROWS])
+            step = next_batch(((row[0], row[1]) for row in rows[: size.rows]), row_bytes=size.row_bytes)
             whole = len(step) == len(rows)
             doomed = inside if whole else and_(inside, messages.c.position <= step[-1])
             await self._index.remove(connection, select(messages.c.position).where(doomed))
@@ -118,6 +122,7 @@ class SqlSessionStore:
                 _, whole = await delete_states(connection, state)
             if whole:
                 await connection.execute(delete(sessions).where(this))
+        size.took(time.monotonic() - began)
         return whole
 
     async def idle(self, before: float, after: SessionRecord | None, limit: int) -> Sequence[SessionRecord]:

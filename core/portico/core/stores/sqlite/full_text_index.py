@@ -11,7 +11,7 @@ from base64 import b32encode
 from collections.abc import Mapping, Sequence
 from hashlib import blake2s
 
-from sqlalchemy import ColumnElement, Select, Table, column, delete, insert, select, table, text
+from sqlalchemy import ColumnElement, Select, Table, column, delete, func, insert, select, table, text
 from sqlalchemy import literal_column as raw
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -25,7 +25,14 @@ Entry = Mapping[str, object]
 # with the words and the mark. A negative number of pages starts a merge of all segments; its absolute value
 # is the number of pages per step.
 _MERGE = "INSERT INTO {table} ({table}, rank) VALUES ('merge', {pages})"
-_MERGED_PAGES = 200
+_MERGED_PAGES = 64
+# By itself FTS5 would merge hundreds of pages in one of many transactions, and all writes wait for that one.
+# Instead each transaction merges its share: the pages that its words fill, as often as a word is merged on
+# its way through the index.
+_PAGE_BYTES = 4050
+_MERGES = 5
+_LEAST_PAGES, _MOST_PAGES = 16, 64  # in one transaction
+_WORD_BYTES = 2.0  # of the index for a byte of the words of a text
 _CHANGES = "SELECT total_changes()"
 
 
@@ -53,6 +60,8 @@ class FullTextIndex:
         self._index_new = text(
             f"INSERT INTO {name} (rowid, terms) SELECT number, terms FROM {name}_terms WHERE number = :number"  # noqa: S608 - no name is a caller's
         )
+        self._merge = text(_MERGE.format(table=name, pages=":pages"))
+        self._due_pages = 0.0
         self._count = text(
             f"SELECT term, doc FROM {name}_counts WHERE term IN (SELECT value FROM json_each(:terms))"  # noqa: S608
         )
@@ -62,12 +71,26 @@ class FullTextIndex:
         if entries:
             await connection.execute(insert(self._rows), entries)
             await connection.execute(self._index_new, [{"number": new["number"]} for new in entries])
+            await self._merge_some(connection, sum(len(str(new["words"])) for new in entries))
 
     async def remove(self, connection: AsyncConnection, numbers: Select[int]) -> None:
         """Remove texts from the index, in the transaction that deletes them. Unknown numbers are ignored."""
         # FTS5 first, because it reads the words to remove from the rows.
         await connection.execute(delete(self._index).where(self._index.c.rowid.in_(numbers)))
-        await connection.execute(delete(self._rows).where(self._rows.c.number.in_(numbers)))
+        removed = delete(self._rows).where(self._rows.c.number.in_(numbers))
+        sizes = await connection.execute(removed.returning(func.length(self._rows.c.words)))
+        await self._merge_some(connection, sum(sizes.scalars()))
+
+    async def _merge_some(self, connection: AsyncConnection, size: int) -> None:
+        """Merge what a transaction that wrote or deleted so many characters of words has to.
+
+        A transaction that is undone leaves a little too much due, which does no harm.
+        """
+        self._due_pages += _MERGES * (1 + size * _WORD_BYTES / _PAGE_BYTES)
+        if self._due_pages >= _LEAST_PAGES:
+            pages = min(int(self._due_pages), _MOST_PAGES)
+            self._due_pages -= pages
+            await connection.execute(self._merge, {"pages": pages})
 
     def of(self, user_id: str, session_id: str | None, *fits: ColumnElement[bool]) -> "OwnerTextIndex":
         """Return a user's texts for ranking, optionally only of one session and with conditions `fits`."""
