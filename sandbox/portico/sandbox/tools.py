@@ -215,7 +215,7 @@ TOOLS: Final = {
         Tool(
             "run_ipython_cell",
             "generic",
-            "Run Python code. Variables live on from cell to cell.",
+            "Run Python code. Variables are kept between cells.",
             {"code": _TEXT},
             ("code",),
             _cell,
@@ -243,7 +243,7 @@ TOOLS: Final = {
         Tool(
             "edit_file",
             "filesystem",
-            "Replace texts in a file; answers with a diff.",
+            "Replace texts in a file; returns a diff.",
             {**_PATH, "edits": _EDITS, "dryRun": {"type": "boolean"}},
             ("path", "edits"),
             _edit,
@@ -253,7 +253,12 @@ TOOLS: Final = {
         ),
         Tool("list_directory", "filesystem", "List a directory.", _PATH, ("path",), _list),
         Tool(
-            "directory_tree", "filesystem", "A directory and all below it, as JSON.", _PATH, ("path",), _tree
+            "directory_tree",
+            "filesystem",
+            "List all entries below a directory, as JSON.",
+            _PATH,
+            ("path",),
+            _tree,
         ),
         Tool(
             "move_file",
@@ -272,8 +277,20 @@ TOOLS: Final = {
             _search,
         ),
         Tool(
-            "get_file_info", "filesystem", "Size, times and permissions of a file.", _PATH, ("path",), _info
+            "get_file_info",
+            "filesystem",
+            "Get size, times and permissions of a file.",
+            _PATH,
+            ("path",),
+            _info,
         ),
-        Tool("list_allowed_directories", "filesystem", "The directories that can be used.", {}, (), _allowed),
+        Tool(
+            "list_allowed_directories",
+            "filesystem",
+            "List the directories that file tools can access.",
+            {},
+            (),
+            _allowed,
+        ),
     )
 }

@@ -97,7 +97,7 @@ ends = (lambda: 1 / 0), (lambda: sys.exit(7)), (lambda: sys.exit('bye')), (lambd
 [end(how) for how in ends]"""
     result = await box.run_cell(code)
     assert result.rich[-1].data["text/plain"] == b"[1, 7, 1, 0]"
-    assert len(result.rich) == 1, "a fork has told the agent something"
+    assert len(result.rich) == 1, "a fork has sent something to the supervisor"
     assert result.stdout == b"1\n"
     assert b"ZeroDivisionError" in result.stderr
     assert b"bye" in result.stderr

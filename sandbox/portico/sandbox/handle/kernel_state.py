@@ -22,7 +22,7 @@ class KernelState:
         self._running = running
 
     async def keep(self, take: Callable[[bytes], Awaitable[None]], checkpoint: str) -> bool:
-        """See Box.keep."""
+        """See `keep` of the sandbox handle."""
         async with self._running:
             async with aclosing(self._box.files.pack(still=True)) as pieces:
                 async for piece in pieces:
@@ -35,7 +35,7 @@ class KernelState:
         return bool(checkpoint)
 
     async def restore(self, pieces: AsyncIterable[bytes], checkpoint: str) -> bool:
-        """See Box.restore."""
+        """See `restore` of the sandbox handle."""
         async with self._running:
             await self._box.files.unpack(pieces, clear=True, exact=True, still=True)
             if checkpoint:
@@ -48,12 +48,12 @@ class KernelState:
         return False
 
     async def checkpoint(self, name: str) -> None:
-        """See Box.checkpoint."""
+        """See `checkpoint` of the sandbox handle."""
         async with self._running:
             await self._checkpoint(name)
 
     async def roll_back(self, name: str) -> None:
-        """See Box.rollback."""
+        """See `rollback` of the sandbox handle."""
         async with self._running:
             await self._roll_back(name)
 

@@ -124,7 +124,7 @@ def test_settings_name_modules(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORTICO_CORE_SANDBOX_PRELOAD", '["torch"]')
     assert CoreSettings().sandbox_preload == ["torch"]
     for wrong in ("a b", "numpy.*", "", "test.__main__"):
-        with pytest.raises(ValidationError, match="name of a module"):
+        with pytest.raises(ValidationError, match="not a module name"):
             CoreSettings(sandbox_preload=[wrong])
 
 
