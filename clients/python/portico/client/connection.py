@@ -162,6 +162,11 @@ class Connection:
             await channel.close()
 
 
+# For calls that delete any number of things. The core deletes in steps and undoes none, so a call that ends
+# earlier leaves the rest to the next call.
+DELETE_SECONDS = 600.0
+
+
 @dataclass(frozen=True, slots=True)
 class Calls:
     """How calls are made: on which connection, with which metadata, for how long at most."""
@@ -187,6 +192,10 @@ class Calls:
             given=tuple({**dict(self.given), **given}.items()),
             timeout=self.timeout if timeout is None else timeout,
         )
+
+    def deleting(self, timeout: float | None) -> "Calls":
+        """The same for a call that may delete very much: with this timeout, or at least DELETE_SECONDS."""
+        return replace(self, timeout=max(self.timeout, DELETE_SECONDS) if timeout is None else timeout)
 
     async def unary(
         self, method: "grpc.aio.UnaryUnaryMultiCallable[_RequestT, _ResponseT]", request: _RequestT

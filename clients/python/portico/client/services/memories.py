@@ -156,8 +156,13 @@ class Memories(Service):
         memory_id: str | None = None,
         key: str | None = None,
         filter: FilterLike = None,
+        timeout: float | None = None,
     ) -> int:
-        """Removes what fits all that is given, or all of a user's; returns how many."""
+        """Removes what fits all that is given, or all of a user's; returns how many.
+
+        Very many take a while, so the timeout, in seconds, is at least 600 unless it is given here. A call
+        that ends before all are deleted has deleted some; the same call deletes the rest.
+        """
         request = memory_pb2.DeleteMemoriesRequest(
             user_id=user_id or "",
             session_id=session_id or "",
@@ -165,9 +170,8 @@ class Memories(Service):
             key=key or "",
             filter=to_filter(filter),
         )
-        return (
-            await self._calls.unary(self._calls.connection.memories.DeleteMemories, request)
-        ).deleted_count
+        calls = self._calls.deleting(timeout)
+        return (await calls.unary(calls.connection.memories.DeleteMemories, request)).deleted_count
 
 
 def _to_memory(value: MemoryLike, common: Mapping[str, Any]) -> memory_pb2.Memory:

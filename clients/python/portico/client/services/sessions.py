@@ -51,10 +51,17 @@ class Sessions(Service):
             lambda page: page.sessions,
         )
 
-    async def delete(self, session_id: str, *, user_id: str | None = None) -> None:
-        """Removes a session and its messages; its runs stay. Raises NotFound."""
+    async def delete(
+        self, session_id: str, *, user_id: str | None = None, timeout: float | None = None
+    ) -> None:
+        """Removes a session and its messages; its runs stay. Raises NotFound.
+
+        Very many messages take a while, so the timeout, in seconds, is at least 600 unless it is given here.
+        A call that ends before all are deleted has deleted some; the same call deletes the rest.
+        """
         request = session_pb2.DeleteSessionRequest(user_id=user_id or "", session_id=session_id)
-        await self._calls.unary(self._calls.connection.sessions.DeleteSession, request)
+        calls = self._calls.deleting(timeout)
+        await calls.unary(calls.connection.sessions.DeleteSession, request)
 
     async def append_messages(
         self, session_id: str, messages: MessagesLike, *, user_id: str | None = None

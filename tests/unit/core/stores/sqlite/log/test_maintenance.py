@@ -201,7 +201,7 @@ async def test_what_a_step_has_no_room_for_is_removed_by_the_next(
         taken.append(1)
         return remove(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("portico.core.stores.sqlite.log.run_log.remove_some", counted)
+    monkeypatch.setattr("portico.core.stores.sqlite.log.run_log.delete_batch", counted)
     for name in ("r1", "r2", "r3"):
         await database.add(name, MEGABYTE)
     assert await database.log.delete_all(["r1", "gone", "r2"]) == 2
