@@ -12,7 +12,7 @@ STEP_BYTES = 1024 * 1024
 STEP_ROWS = 100
 ROW_BYTES = STEP_BYTES // STEP_ROWS  # counted per row, in addition to its own size
 STEP_SECONDS = 0.010  # that a transaction of a deletion of very many rows should take
-LEAST_ROWS, MOST_ROWS = 20, 400  # of such a transaction
+LEAST_ROWS, MOST_ROWS = 50, 400  # of such a transaction
 
 _Key = TypeVar("_Key")
 

@@ -12,8 +12,8 @@ def test_transactions_grow_while_they_are_short() -> None:
 
 def test_transactions_shrink_at_once_when_one_was_long() -> None:
     size = StepSize()
-    size.took(2 * STEP_SECONDS)
-    assert size.rows == 50
+    size.took(1.25 * STEP_SECONDS)
+    assert size.rows == 80
     size.took(100.0)
     assert size.rows == LEAST_ROWS
 
