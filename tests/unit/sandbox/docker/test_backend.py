@@ -69,13 +69,13 @@ async def test_nothing_outlives_an_owner_that_is_killed(settings: DockerSettings
         import asyncio
         from portico.sandbox.docker.backend import DockerBackend
         from portico.sandbox.docker.settings import DockerSettings
-        from portico.sandbox.local.process_owner import Owner
+        from portico.sandbox.local.process_owner import ProcessOwner
         from portico.sandbox.spec import Spec
         async def main():
             backend = DockerBackend(DockerSettings(url={settings.url!r}))
             await backend.open()
             boxes = [await backend.create(Spec()) for _ in range(2)]
-            print(Owner.current().name, flush=True)
+            print(ProcessOwner.current().name, flush=True)
             await asyncio.gather(*(box.run_cell("while True: pass") for box in boxes))
         asyncio.run(main())
     """

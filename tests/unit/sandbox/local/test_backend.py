@@ -81,7 +81,7 @@ async def test_nothing_outlives_an_owner_that_is_killed(number: int) -> None:
     program = """
         import asyncio, os, sys
         from portico.sandbox.local.backend import LocalBackend
-        from portico.sandbox.local.process_owner import Owner
+        from portico.sandbox.local.process_owner import ProcessOwner
         from portico.sandbox.spec import Spec
         async def main():
             backend = LocalBackend()
@@ -89,7 +89,7 @@ async def test_nothing_outlives_an_owner_that_is_killed(number: int) -> None:
             boxes = [await backend.create(Spec()) for _ in range(3)]
             for box in boxes:
                 await box.processes.start("setsid nohup sleep 1000")
-            print(Owner.current().name, flush=True)
+            print(ProcessOwner.current().name, flush=True)
             await asyncio.gather(*(box.run_cell("while True: pass") for box in boxes))
         asyncio.run(main())
     """

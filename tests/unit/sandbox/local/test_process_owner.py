@@ -23,14 +23,14 @@ CORE = """
 import asyncio, sys
 from portico.sandbox.errors import BackendUnavailable
 from portico.sandbox.local.backend import LocalBackend
-from portico.sandbox.local.process_owner import Owner
+from portico.sandbox.local.process_owner import ProcessOwner
 from portico.sandbox.spec import Spec
 async def main():
     try:
         async with LocalBackend() as backend:
             box = await backend.create(Spec())
             await box.run_cell("x = 6")
-            print(Owner.current().name, flush=True)
+            print(ProcessOwner.current().name, flush=True)
             await asyncio.to_thread(sys.stdin.readline)
             print((await box.run_cell("x * 7")).rich[0].data["text/plain"].decode(), flush=True)
     except BackendUnavailable as error:
