@@ -29,9 +29,9 @@ class Nowhere:
 class Run:
     """A sink that throws away what it is given."""
 
-    crowded: bool = False
+    needs_drain: bool = False
 
-    async def room(self) -> None: ...
+    async def drain(self) -> None: ...
 
     def emit(self, item: object) -> None: ...
 

@@ -79,7 +79,7 @@ def retention(engine: RunEngine, stores: Stores, clocks: Clocks) -> Sweep:
 async def run(engine: RunEngine, session_id: str, text: str = "hi") -> str:
     """Add a run of ada's that has ended, or that waits for input; return its id."""
     asked = query_pb2.AgentRequest(user_id="ada", session_id=session_id)
-    execution = engine.launch_now(request(text, agent_name="echo", background=True, request=asked))
+    execution = engine.admit_now(request(text, agent_name="echo", background=True, request=asked))
     assert isinstance(execution, Execution)
     if text == "hi":
         await text_of(engine, execution)
@@ -135,13 +135,13 @@ async def test_the_key_of_a_run_that_went_starts_another(
     engine: RunEngine, stores: Stores, clocks: Clocks, retention: Sweep
 ) -> None:
     keyed = request("hi", agent_name="echo", background=True, idempotency_key="order-1")
-    first = await engine.launch(keyed)
+    first = await engine.admit(keyed)
     assert isinstance(first, Execution)
     await text_of(engine, first)
-    assert await engine.launch(keyed) == first.run.run_id
+    assert await engine.admit(keyed) == first.run.run_id
     clocks.later(2 * DAY)
     await retention(EVERYTHING).sweep()
-    again = await engine.launch(keyed)
+    again = await engine.admit(keyed)
     assert isinstance(again, Execution)
     await text_of(engine, again)
 

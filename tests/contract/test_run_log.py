@@ -414,9 +414,9 @@ async def test_ephemeral_runs_are_not_listed_and_are_told_when_they_have_ended(l
     assert await ids(log, RunFilter()) == "r1"
     assert await ids(log, RunFilter(statuses=["completed", "in_progress"])) in ("r1", "")
     assert await log.get("r3") == ended
-    assert await log.left_over() == [ended]
+    assert await log.ephemeral_leftovers() == [ended]
     await log.delete("r3")
-    assert await log.left_over() == []
+    assert await log.ephemeral_leftovers() == []
 
 
 async def test_many_are_deleted_at_once(log: RunLog) -> None:

@@ -137,11 +137,11 @@ async def test_who_is_full_is_told_and_has_room_once_something_is_deleted(stores
 async def test_what_a_log_and_a_fork_add_is_counted(stores: Stores) -> None:
     size = await fill(stores, ADA)
     full = with_quota(stores, per_tenant=None, per_user=size + 1000)
-    assert full.room is not None
+    assert full.quota is not None
     await full.states.save(ADA, "t", None, '"' + "x" * 498 + '"', None)
     more = replace(run(ADA, "more", "in_progress"), request=b"r" * 400)
     await stores.runs.commit(Commit([more]))
-    full.room.add(ADA, 408)
+    full.quota.add(ADA, 408)
     with pytest.raises(LimitExceeded):
         await full.states.save(ADA, "u", None, '"' + "x" * 198 + '"', None)
     await stores.runs.delete("more")
@@ -177,7 +177,7 @@ async def watched(
     sizes = Watched(stores.sizes)
     found = StorageQuota(sizes, per_tenant=per_tenant, per_user=per_user)
     if learned:
-        await found.learn()
+        await found.warm_up()
     return sizes, found
 
 
@@ -203,33 +203,33 @@ async def test_who_has_nothing_stored_is_not_measured(stores: Stores) -> None:
     await fill(stores, ADA)
     sizes, found = await watched(stores, per_user=1000, per_tenant=10_000)
     for name in ("bob", "tenant:new:carol", "agent:a", "bob"):
-        assert found.knows(name, 100)
-        await found.take(name, 100)
+        assert found.can_check_now(name, 100)
+        await found.check_and_measure(name, 100)
     assert sizes.asked == []
-    assert not found.knows(ADA, 1)
-    assert not found.knows("tenant:acme:new", 1)
-    await found.take(ADA, 1)
-    await found.take("tenant:acme:new", 1)
+    assert not found.can_check_now(ADA, 1)
+    assert not found.can_check_now("tenant:acme:new", 1)
+    await found.check_and_measure(ADA, 1)
+    await found.check_and_measure("tenant:acme:new", 1)
     assert sizes.asked == [ADA, "acme"]
 
 
 async def test_until_it_is_known_who_has_something_all_are_measured(stores: Stores) -> None:
     size = await fill(stores, "bob")
     sizes, found = await watched(stores, per_user=size + 10, learned=False)
-    assert not found.knows("bob", 11)
-    assert not found.knows("carol", 1)
+    assert not found.can_check_now("bob", 11)
+    assert not found.can_check_now("carol", 1)
     for name in ("bob", "carol"):
-        await found.take(name, 1)
+        await found.check_and_measure(name, 1)
     assert sizes.asked == ["bob", "carol"]
-    await found.learn()
-    assert found.knows("dora", 1)
+    await found.warm_up()
+    assert found.can_check_now("dora", 1)
 
 
 async def test_who_was_forgotten_is_measured_again(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage_quota, "MAX_CACHED_OWNERS", 2)
     full = with_quota(stores, per_tenant=None, per_user=150)
-    assert full.room is not None
-    await full.room.learn()
+    assert full.quota is not None
+    await full.quota.warm_up()
     text = '"' + "x" * 98 + '"'
     await full.states.save("bob", "s", None, text, None)
     for name in ("c", "d", "e"):
@@ -243,9 +243,9 @@ async def test_what_one_has_stored_holds_up_nobody_else(stores: Stores) -> None:
     await fill(stores, "carol")
     sizes, found = await watched(stores, per_user=10_000)
     sizes.slow["bob"] = asyncio.Event()
-    slow = [asyncio.create_task(found.take("bob", 1)) for _ in range(3)]
+    slow = [asyncio.create_task(found.check_and_measure("bob", 1)) for _ in range(3)]
     async with asyncio.timeout(10):
-        await found.take("carol", 1)
+        await found.check_and_measure("carol", 1)
     slow[0].cancel()
     await asyncio.gather(slow[0], return_exceptions=True)
     sizes.slow["bob"].set()
@@ -258,11 +258,11 @@ async def test_an_old_count_is_measured_while_others_go_on(
 ) -> None:
     size = await fill(stores, "bob")
     sizes, found = await watched(stores, per_user=size + 1000)
-    await found.take("bob", 10)
+    await found.check_and_measure("bob", 10)
     monkeypatch.setattr(storage_quota, "MAX_COUNT_AGE_SECONDS", 0.0)
     sizes.slow["bob"] = asyncio.Event()
-    assert found.knows("bob", 10)
-    await found.take("bob", 500)
+    assert found.can_check_now("bob", 10)
+    await found.check_and_measure("bob", 500)
     sizes.slow["bob"].set()
     async with asyncio.timeout(10):
         while len(sizes.asked) < 2:
@@ -270,20 +270,20 @@ async def test_an_old_count_is_measured_while_others_go_on(
     monkeypatch.undo()
     # The bytes added during the measurement are still counted.
     with pytest.raises(LimitExceeded):
-        await found.take("bob", 501)
+        await found.check_and_measure("bob", 501)
 
 
 async def test_a_copy_made_while_its_owner_is_measured_counts(stores: Stores) -> None:
     size = await fill(stores, "bob")
     sizes, found = await watched(stores, per_user=size + 10)
     sizes.slow["bob"] = asyncio.Event()
-    first = asyncio.create_task(found.take("bob", 1))
+    first = asyncio.create_task(found.check_and_measure("bob", 1))
     while not sizes.asked:
         await asyncio.sleep(0)
     await asyncio.sleep(0.05)  # by now it has been called, and waits
     await stores.sessions.fork("bob", "s", "", "copy", always=True)
-    found.doubt("bob")
-    second = asyncio.create_task(found.take("bob", 1))
+    found.invalidate("bob")
+    second = asyncio.create_task(found.check_and_measure("bob", 1))
     await asyncio.sleep(0)
     sizes.slow["bob"].set()
     results = await asyncio.gather(first, second, return_exceptions=True)
@@ -299,5 +299,5 @@ async def test_a_store_that_can_not_tell_refuses(stores: Stores) -> None:
 
     sizes.stored_bytes = fail  # type: ignore[method-assign]
     with pytest.raises(StoreUnavailable):
-        await found.take("bob", 1)
-    await found.take("carol", 1)
+        await found.check_and_measure("bob", 1)
+    await found.check_and_measure("carol", 1)

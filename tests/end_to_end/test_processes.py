@@ -95,7 +95,7 @@ async def test_a_killed_supervisor_takes_its_children_along_and_the_next_goes_on
     finally:
         deployment.stop()
     audit = DatabaseCheck(tmp_path / "portico.db")
-    assert [*audit.damage(), *audit.broken_runs(), *audit.broken_segments()] == []
+    assert [*audit.file_problems(), *audit.broken_runs(), *audit.broken_segments()] == []
     assert audit.unfinished() == 0
     audit.close()
 

@@ -64,7 +64,7 @@ async def test_nothing_is_lost_doubled_or_left_behind(tmp_path: Path) -> None:
     print(f"{faults} faults, {dict(callers.done)}")
     assert status == 0
     audit = DatabaseCheck(tmp_path / "portico.db")
-    assert [*audit.damage(), *audit.broken_runs(), *audit.broken_segments()] == []
+    assert [*audit.file_problems(), *audit.broken_runs(), *audit.broken_segments()] == []
     assert audit.unfinished() == 0
     audit.close()
     assert [path.name for path in temporary.iterdir()] == []

@@ -16,7 +16,7 @@ from portico.sandbox.spec import Spec
 Make = Callable[[int, dict[str, Any]], Iterable[bytes]]
 
 OPERATIONS: dict[str, Callable[[SandboxHandle], Awaitable[Any]]] = {
-    "begin": lambda box: box.begin({}),
+    "begin": lambda box: box.initialize({}),
     "cell": lambda box: _end_of(box.run_cell("1")),
     "shell": lambda box: _end_of(box.run_shell("x", stdin=b"y")),
     "checkpoint": lambda box: box.checkpoint("a"),

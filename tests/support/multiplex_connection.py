@@ -196,7 +196,7 @@ class LinkWorld:
 
     def begin(self) -> str:
         """A run that nobody reads yet; its id."""
-        launched = self.engine.launch_now(request(self._script(), agent_name="script", background=True))
+        launched = self.engine.admit_now(request(self._script(), agent_name="script", background=True))
         assert isinstance(launched, Execution)
         return launched.run.run_id
 

@@ -163,7 +163,7 @@ async def _serve(server: CoreServer, closing: ExitStack, ready_fd: int | None, d
 async def _wait_taken_over(server: CoreServer, stopping: ShutdownSignals) -> bool:
     """Waits for another core to take over the database (True) or for a signal to end (False). Raises the
     error that keeps this core from checking."""
-    replaced = asyncio.create_task(server.taken_over())
+    replaced = asyncio.create_task(server.wait_taken_over())
     asked = asyncio.create_task(stopping.asked.wait())
     done, _ = await asyncio.wait({replaced, asked}, return_when=asyncio.FIRST_COMPLETED)
     for task in (replaced, asked):

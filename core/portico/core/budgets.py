@@ -65,7 +65,7 @@ class BudgetTracker:
             BudgetLimit.CHILD_RUNS: used.child_runs,
         }
 
-    def take(self, limit: BudgetLimit) -> bool:
+    def try_count(self, limit: BudgetLimit) -> bool:
         """Count one use of a limit. If none is left, stop the run whose budget is used up and this one.
 
         Returns:
@@ -76,7 +76,7 @@ class BudgetTracker:
             return True
         return False
 
-    def spend(self, tokens: int) -> bool:
+    def add_tokens(self, tokens: int) -> bool:
         """Count tokens that were used already. Returns False if they exceed the budget."""
         self._count(BudgetLimit.TOKENS, tokens)
         return self._check(BudgetLimit.TOKENS, 0)
@@ -85,7 +85,7 @@ class BudgetTracker:
         """Remove the callbacks: the run has ended."""
         self.over = self.changed = _no_callback
 
-    def run_out(self) -> None:
+    def exceed_wall_time(self) -> None:
         """Stop the run: its wall time is used up."""
         self._exceed(BudgetLimit.WALL_TIME, self)
 
@@ -96,10 +96,10 @@ class BudgetTracker:
 
     def stop_clock(self) -> None:
         """Stop counting wall time."""
-        self.lap()
+        self.checkpoint_time()
         self._since = None
 
-    def lap(self) -> None:
+    def checkpoint_time(self) -> None:
         """Add the time until now to `kept`; called at each change of the run's status."""
         if self._since is not None:
             now = time.monotonic()
@@ -112,7 +112,7 @@ class BudgetTracker:
         most = self.budget.wall_time
         return None if most is None else max(most - self.used().wall_time, 0.0)
 
-    def left(self) -> Budget:
+    def remaining(self) -> Budget:
         """The remaining budget, which bounds the budget of a child run."""
         counts = {
             limit: None if (most := getattr(self.budget, limit)) is None else max(most - count, 0)
@@ -130,7 +130,7 @@ class BudgetTracker:
         running = 0.0 if self._since is None else time.monotonic() - self._since
         return self._use(self._seconds + running)
 
-    def kept(self) -> BudgetUse:
+    def recorded_use(self) -> BudgetUse:
         """Use until the last change of status, for the run's record; recovery adds the time since then."""
         return self._use(self._seconds)
 
@@ -194,7 +194,7 @@ def open_budget_tracker(
     """
     if asked is None and above is None:  # as most runs are
         return None if most == _UNLIMITED else BudgetTracker(most)
-    budgets = [most, asked or _UNLIMITED, _UNLIMITED if above is None else above.left()]
+    budgets = [most, asked or _UNLIMITED, _UNLIMITED if above is None else above.remaining()]
     least = {
         field.name: min(
             (value for budget in budgets if (value := getattr(budget, field.name)) is not None), default=None

@@ -121,7 +121,7 @@ class Embedded:
         server = uvicorn.Server(config)
         serving = asyncio.create_task(_serve(server, self._listening))
         asked = asyncio.create_task(stopping.wait())
-        replaced = asyncio.create_task(core.taken_over())
+        replaced = asyncio.create_task(core.wait_taken_over())
         while not server.started and not serving.done():  # noqa: ASYNC110 - it has no event for that
             await asyncio.sleep(0.01)
         if not server.started:

@@ -32,8 +32,8 @@ class Principal:
 
     tenant: str
     user: str
-    allowed: frozenset[str]  # its scopes and those that they include
-    believed: bool = False  # its requests may name any user
+    scopes: frozenset[str]  # its scopes and those that they include
+    trusts_request_user: bool = False  # its requests may name any user
 
     @property
     def owner(self) -> str:
@@ -41,11 +41,11 @@ class Principal:
 
     def owns(self, owner: str, *, reading: bool = False) -> bool:
         """Whether it may access the owner's data as its own; `reading` also admits the scope deliver."""
-        if self.believed or owner == self.owner or "admin" in self.allowed:
+        if self.trusts_request_user or owner == self.owner or "admin" in self.scopes:
             return True
-        if reading and "deliver" in self.allowed:
+        if reading and "deliver" in self.scopes:
             return True
-        return "act-as" in self.allowed and tenant_of(owner) == self.tenant
+        return "act-as" in self.scopes and tenant_of(owner) == self.tenant
 
 
 def make_principal(tenant: str, user: str, scopes: frozenset[str]) -> Principal:
@@ -55,7 +55,7 @@ def make_principal(tenant: str, user: str, scopes: frozenset[str]) -> Principal:
 
 
 # The caller of every call while auth is off: it may do everything, as any user that its request names.
-UNAUTHENTICATED_OPERATOR: Final = Principal("", "", frozenset(SCOPES), believed=True)
+UNAUTHENTICATED_OPERATOR: Final = Principal("", "", frozenset(SCOPES), trusts_request_user=True)
 
 
 def owner_key(tenant: str, user: str) -> str:

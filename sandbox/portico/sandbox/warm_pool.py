@@ -43,7 +43,7 @@ class CallerDemand:
             self.callers -= 1
 
     @property
-    def room(self) -> int:
+    def spare_capacity(self) -> int:
         """How many spares may be added beyond the usual number."""
         return MOST - sum(pool.extra for pool in self.pools)
 
@@ -164,7 +164,7 @@ class WarmPool(Generic[B]):
             self._waiting[kind] = [box for box in self._waiting[kind] if self._good(box)]
             if len(self._waiting[kind]) < wanted:
                 return kind
-        if self._wanted["spare"] and self.extra < self._expected() and self._demand.room > 0:
+        if self._wanted["spare"] and self.extra < self._expected() and self._demand.spare_capacity > 0:
             return "spare"
         return None
 
@@ -202,7 +202,7 @@ async def _run_first_cell(box: SandboxHandle) -> None:
     """Runs a first cell, which touches the memory that the next cells need."""
     try:
         limit = box.spec.limits.output_bytes
-        await box.ask("cell", code="1 + 1", output_bytes=limit, trial=True)
+        await box.request("cell", code="1 + 1", output_bytes=limit, trial=True)
     except BaseException:
         await box.destroy()
         raise

@@ -58,7 +58,7 @@ async def test_a_directory_swapped_for_a_link_after_it_was_allowed_is_not_follow
     backend: Backend, folder: Path
 ) -> None:
     allowed = AllowedMounts((f"{folder}:rw",))
-    spec = Spec(mounts=allowed.opened((Mount(f"{folder}/x", "/data", writable=True),)))
+    spec = Spec(mounts=allowed.open_mounts((Mount(f"{folder}/x", "/data", writable=True),)))
     swap(folder)
     try:
         box = await backend.create(spec)
@@ -75,7 +75,7 @@ async def test_a_race_for_a_mount_is_never_won(backend: Backend, folder: Path) -
             mounts: tuple[Mount, ...] = ()
             for _ in range(100):
                 try:
-                    mounts = allowed.opened(asked)
+                    mounts = allowed.open_mounts(asked)
                     break
                 except InvalidArgument:
                     await asyncio.sleep(0)
@@ -100,7 +100,7 @@ async def test_a_directory_that_was_replaced_is_another_one(backend: Backend, fo
 
 
 async def test_a_file_can_be_shown(backend: Backend, folder: Path) -> None:
-    mounts = AllowedMounts((str(folder),)).opened((Mount(f"{folder}/x/note", "/data/note"),))
+    mounts = AllowedMounts((str(folder),)).open_mounts((Mount(f"{folder}/x/note", "/data/note"),))
     box = await backend.create(Spec(mounts=mounts))
     assert (await box.run_shell("cat /data/note")).stdout == b"data/x"
     assert not (await box.run_shell("echo y > /data/note")).ok

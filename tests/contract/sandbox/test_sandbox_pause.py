@@ -50,6 +50,6 @@ async def test_what_cannot_pause_is_refused_by_name(unopened: Backend) -> None:
             return
         held = await manager.create(spec)
         async with asyncio.timeout(20):
-            while not held.box.paused:
+            while not held.handle.paused:
                 await asyncio.sleep(0.05)
-        assert (await held.box.run_cell("1")).ok
+        assert (await held.handle.run_cell("1")).ok

@@ -53,12 +53,12 @@ async def test_rollback_takes_files_and_variables_back(
 async def test_a_fork_has_the_files_and_is_independent(unopened: Backend) -> None:
     async with SandboxManager({unopened.name: unopened}, default=unopened.name) as manager:
         held = await manager.create(Spec(), user_id="ann", session_id="s")
-        await held.box.files.write("shared", "1")
+        await held.handle.files.write("shared", "1")
         fork = await manager.fork_live(held, "t")
-        await fork.box.files.write("shared", "2")
-        assert await held.box.files.read("shared") == b"1"
-        assert fork.box.id != held.box.id
-        assert (fork.box.spec, fork.user_id, fork.session_id) == (held.box.spec, "ann", "t")
+        await fork.handle.files.write("shared", "2")
+        assert await held.handle.files.read("shared") == b"1"
+        assert fork.handle.id != held.handle.id
+        assert (fork.handle.spec, fork.user_id, fork.session_id) == (held.handle.spec, "ann", "t")
         assert manager.snapshots.listed() == []
 
 

@@ -183,7 +183,7 @@ class MultiplexedStream:
         events = frame.events
         if events:
             try:
-                repeats = self._received.take_in(events)
+                repeats = self._received.add_frame(events)
             except ProtocolError as error:
                 self.finish(error)
                 return

@@ -123,7 +123,7 @@ class ProtoEncoder:
     def load_request(self, payload: bytes, owner: str) -> RunRequest:
         return load_request(payload, owner)
 
-    def load_ask(self, summary: bytes) -> tuple[PendingInput | None, int]:
+    def load_pending_input(self, summary: bytes) -> tuple[PendingInput | None, int]:
         response = events_pb2.Response.FromString(summary)
         if not response.HasField("input_request"):
             return None, response.repeated_answers
@@ -217,11 +217,11 @@ def _set_response(target: events_pb2.Response, snapshot: RunSnapshot) -> None:
     target.user_id = snapshot.user_id
     target.agent_name = snapshot.agent_name
     target.attempt = snapshot.attempt
-    if snapshot.ask is not None:
-        target.input_request.id = snapshot.ask.id
-        target.input_request.prompt = snapshot.ask.prompt
-        target.input_request.schema_json = snapshot.ask.schema_json
-        target.input_request.kind = _KINDS[snapshot.ask.kind]
+    if snapshot.pending_input is not None:
+        target.input_request.id = snapshot.pending_input.id
+        target.input_request.prompt = snapshot.pending_input.prompt
+        target.input_request.schema_json = snapshot.pending_input.schema_json
+        target.input_request.kind = _KINDS[snapshot.pending_input.kind]
     target.metadata_json = snapshot.metadata_json
     target.cancel_metadata_json = snapshot.cancel_metadata_json
     set_timestamp(target.status_time, snapshot.status_at)

@@ -90,7 +90,7 @@ def _limits(given: pb.SandboxLimits, defaults: Limits) -> Limits:
 
 
 def sandbox_to_proto(held: ManagedSandbox, tier: str) -> pb.Sandbox:
-    box = held.box
+    box = held.handle
     state = pb.SANDBOX_STATE_PAUSED if box.paused else pb.SANDBOX_STATE_RUNNING
     return pb.Sandbox(
         sandbox_id=box.id,

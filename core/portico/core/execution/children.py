@@ -18,11 +18,11 @@ class ChildExecution(Protocol):
     @property
     def run(self) -> LiveRun: ...
 
-    def leave_parent(self) -> None:
+    def detach_from_parent(self) -> None:
         """Stop, because the parent has stopped."""
         ...
 
-    async def stopped(self) -> None:
+    async def wait_stopped(self) -> None:
         """Return when the agent has ended."""
         ...
 
@@ -55,7 +55,7 @@ class ChildRuns:
         self._closed = False
 
     @property
-    def any(self) -> bool:
+    def has_any(self) -> bool:
         """Whether a child run is live."""
         return bool(self._live)
 
@@ -84,12 +84,12 @@ class ChildRuns:
         self._live.add(child)
         self._add(1)
 
-    def keep(self, child: ChildExecution) -> None:
+    def add_recovered(self, child: ChildExecution) -> None:
         """Add a paused child run that an earlier attempt started."""
         self.add(child)
         self._kept.append(child)
 
-    def again(self, start: RunRequest) -> ChildExecution | None:
+    def find_repeat(self, start: RunRequest) -> ChildExecution | None:
         """Take the child run that an earlier attempt started with the same request; None if there is none."""
         for child in self._kept:
             if child.run.start.digest == start.digest:
@@ -107,12 +107,12 @@ class ChildRuns:
         """Refuse more child runs and stop the live ones."""
         self._closed = True
         for child in tuple(self._live):
-            child.leave_parent()
+            child.detach_from_parent()
 
-    async def end(self) -> None:
+    async def wait_all_stopped(self) -> None:
         """Stop the child runs; return when all have ended."""
         self.stop()
-        await asyncio.gather(*(child.stopped() for child in tuple(self._live)))
+        await asyncio.gather(*(child.wait_stopped() for child in tuple(self._live)))
 
     def _add(self, count: int) -> None:
         for place in self._line():
@@ -137,12 +137,12 @@ class ChildRunStarter:
 
     async def __call__(self, request: ChildRequest) -> "ChildRunHandle":
         start = self._encoder.child_request(request, self._run.run_id, self._run.start)
-        if (kept := self._children.again(start)) is not None:
+        if (kept := self._children.find_repeat(start)) is not None:
             return ChildRunHandle(kept)
         try:
             child = self._launch(start)
         except LimitExceeded:
-            quotas = self._run.quotas
+            quotas = self._run.budget_tracker
             if quotas is not None and quotas.exceeded is not None:
                 raise asyncio.CancelledError from None  # the run itself is stopping
             raise
@@ -150,7 +150,7 @@ class ChildRunStarter:
             # The agent gets the child run's id once the run would survive a crash.
             await child.run.wait_published(0)
         except asyncio.CancelledError:
-            child.leave_parent()
+            child.detach_from_parent()
             raise
         return ChildRunHandle(child)
 

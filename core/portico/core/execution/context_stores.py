@@ -281,8 +281,8 @@ class ContextResults:
             await asyncio.wait({keeping}, timeout=STOPPING_WRITE_SECONDS)
             keeping.cancel()
             raise
-        if self._stores.room is not None:
-            self._stores.room.add(self._run.start.owner, len(result))
+        if self._stores.quota is not None:
+            self._stores.quota.add(self._run.start.owner, len(result))
 
     async def _keep(self, key: str, result: bytes) -> None:
         attempt = 0

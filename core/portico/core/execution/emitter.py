@@ -73,11 +73,11 @@ class Emitter:
         self.spans: RunSpans | None = None  # set while the run is traced
 
     @property
-    def crowded(self) -> bool:
+    def needs_drain(self) -> bool:
         """Whether the agent is too far ahead of the log and must wait for `room`."""
-        return self._run.crowded
+        return self._run.needs_drain
 
-    async def room(self) -> None:
+    async def drain(self) -> None:
         """Return when all events emitted so far are durable."""
         await self._run.wait_published(self._run.next_sequence_number - 1)
 
@@ -95,7 +95,7 @@ class Emitter:
         for message in self._run.start.request.input:
             self._remember(message)
 
-    def introduce(self, *, remembered: bool) -> None:
+    def deliver_received_input(self, *, remembered: bool) -> None:
         """Complete the open message before a question, and add the output to the session before the answer.
 
         Args:
@@ -121,7 +121,7 @@ class Emitter:
         self._run.ask = None
         self._told(answer)
 
-    def withdrawn(self) -> None:
+    def input_withdrawn(self) -> None:
         """Emit in_progress: the agent no longer waits for the answer."""
         self._run.ask = None
         self._respond(Status.IN_PROGRESS)
@@ -248,7 +248,11 @@ class Emitter:
         self._close(Status.COMPLETED)
         run = self._run
         # Checked before the agent goes on to make the call.
-        if run.quotas is not None and type in _CALLS and not run.quotas.take(BudgetLimit.TOOL_CALLS):
+        if (
+            run.budget_tracker is not None
+            and type in _CALLS
+            and not run.budget_tracker.try_count(BudgetLimit.TOOL_CALLS)
+        ):
             raise asyncio.CancelledError
         message = OpenMessage(id or new_id("msg_"), type, role)
         message.metadata = metadata or {}
@@ -311,7 +315,7 @@ class Emitter:
         elif isinstance(content, DataContent):
             if not isinstance(content.data, Mapping):
                 raise TypeError(f"data must be a JSON object, not {type(content.data).__name__}")
-            begun = message.begun(content)
+            begun = message.has_content(content)
             run.append(self._encoder.content(number, message.id, message.index, begun, Status.IN_PROGRESS))
         self._complete_content(message, content, Status.COMPLETED)
 
@@ -335,7 +339,7 @@ class Emitter:
         run.usage = add_usage(run.usage, usage)
         if self._open is not None:
             self._open.usage = add_usage(self._open.usage, usage)
-        if run.quotas is not None and not run.quotas.spend(usage.total):
+        if run.budget_tracker is not None and not run.budget_tracker.add_tokens(usage.total):
             raise asyncio.CancelledError
 
     def _close(self, status: Status) -> None:
@@ -360,8 +364,8 @@ class Emitter:
     def _respond(self, status: Status, told: Sequence[Message] = ()) -> None:
         run = self._run
         run.status = status
-        if run.quotas is not None:
-            run.quotas.lap()
+        if run.budget_tracker is not None:
+            run.budget_tracker.checkpoint_time()
         if status is not Status.CREATED:
             run.status_at = round(run.completed_at or time.time(), 6)
         output = self.output if status.terminal else ()

@@ -83,10 +83,10 @@ class Execution:
         self._words = words
         self._stop: StopReason | None = None
         self._answers = ReceivedInput(encoder)
-        self._told: list[Message] = []
+        self._untaken_input: list[Message] = []
         self._taken_up = False
         # Set while this run or a descendant waits for an answer and no agent task exists; reads its output.
-        self._asleep: Callable[[], Awaitable[Recovered]] | None = None
+        self._paused_output: Callable[[], Awaitable[Recovered]] | None = None
         self._asker: asyncio.Task[object] | None = None
         self._answer: asyncio.Future[Sequence[Message]] | None = None
         self._deadlines: list[asyncio.TimerHandle] = []
@@ -97,12 +97,12 @@ class Execution:
         self._caller = contextvars.copy_context()
         self._entered = False
         self._ended = asyncio.Event()
-        self._said: Sequence[Message] = ()
+        self._output: Sequence[Message] = ()
         self._again: asyncio.TimerHandle | None = None
         request = run.start.request
         owner, session_id = run.session
         tenant = tenant_of(owner)
-        quotas = run.quotas
+        quotas = run.budget_tracker
         self._sandboxes = SandboxesOfRun(
             sandboxes, owner, session_id, lambda: None if quotas is None else quotas.seconds_left
         )
@@ -119,7 +119,7 @@ class Execution:
             memory=ContextMemory(stores.memories, owner, session_id),
             agent_memory=ContextMemory(stores.memories, owner_key(tenant, f"{AGENT_PREFIX}{app.name}"), ""),
             ask=self._ask,
-            take_input=self._take_told,
+            take_input=self._take_input,
             loop=asyncio.get_running_loop(),
             results=results,
             once=OnceCalls(run.run_id, results),
@@ -140,20 +140,20 @@ class Execution:
     @property
     def paused(self) -> bool:
         """Whether this run or one of its child runs waits for an answer."""
-        return self._asleep is not None or (self._answer is not None and not self._answer.done())
+        return self._paused_output is not None or (self._answer is not None and not self._answer.done())
 
     @property
     def stopping(self) -> bool:
         """Whether the run was asked to stop."""
         return self._stop is not None
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Start the agent."""
         self.emitter.started()
         self.run.said_from = self.run.next_sequence_number
         self._task = asyncio.create_task(self._seen(), name=self.run.run_id, context=self._caller)
 
-    def take_up(self, answers: bytes, asleep: Callable[[], Awaitable[Recovered]] | None) -> None:
+    def resume_recovered(self, answers: bytes, asleep: Callable[[], Awaitable[Recovered]] | None) -> None:
         """Prepare a run of an earlier process; earlier answers are repeated without asking again.
 
         Args:
@@ -163,18 +163,18 @@ class Execution:
         """
         self._taken_up = True
         self._answers.load(answers)
-        self._told = list(self._answers.steered)
-        self._asleep = asleep
+        self._untaken_input = list(self._answers.steered)
+        self._paused_output = asleep
 
     def request_stop(self, stop: StopReason, metadata_json: str = "") -> None:
         """Ask the agent to stop. The first reason holds, except that any other reason replaces INTERRUPT."""
         if self.run.status.terminal:
             return
-        if self._asleep is not None and stop is not StopReason.SHUTDOWN:
+        if self._paused_output is not None and stop is not StopReason.SHUTDOWN:
             self._stop = stop
             self.run.cancel_metadata_json = metadata_json
-            self._task = asyncio.create_task(self._end_asleep(self._asleep), name=self.run.run_id)
-            self._asleep = None
+            self._task = asyncio.create_task(self._end_asleep(self._paused_output), name=self.run.run_id)
+            self._paused_output = None
         elif not self.started and stop is not StopReason.SHUTDOWN:
             self.run.cancel_metadata_json = metadata_json
             self._finish_unstarted(stop)
@@ -207,7 +207,7 @@ class Execution:
         if self._stop is not StopReason.INTERRUPT:
             self._again = asyncio.get_running_loop().call_later(CANCEL_RETRY_SECONDS, self._cancel)
 
-    async def stopped(self) -> None:
+    async def wait_stopped(self) -> None:
         """Return when the agent has ended."""
         if self._task is not None:
             await asyncio.wait({self._task})
@@ -221,7 +221,7 @@ class Execution:
 
     async def _end_asleep(self, recover: Callable[[], Awaitable[Recovered]]) -> None:
         """End a run whose agent is not executing; keep its recorded output."""
-        await self.children.end()
+        await self.children.wait_all_stopped()
         try:
             self.emitter.recover(await recover())
         except Exception:
@@ -230,11 +230,11 @@ class Execution:
             self._finish(*self._stop.value)
             self._leave()
 
-    def leave_parent(self) -> None:
+    def detach_from_parent(self) -> None:
         """Stop, because the parent run stops."""
         self.request_stop(StopReason.PARENT)
 
-    def fail_unstarted(self) -> None:
+    def fail_before_start(self) -> None:
         """End a run whose start failed."""
         self.emitter.discard()
         self._finish(Status.FAILED, Error("AGENT_UNKNOWN_ERROR", "the run could not be started"))
@@ -261,16 +261,16 @@ class Execution:
         if self._answer is not None:
             self._answer.set_result(answer)
             return
-        self.wake()
+        self.resume_waiting()
 
     @property
     def waits_for_child(self) -> bool:
         """Whether the agent is executed once a child run is answered."""
-        return self._asleep is not None and self.run.ask is None
+        return self._paused_output is not None and self.run.ask is None
 
-    def wake(self) -> None:
+    def resume_waiting(self) -> None:
         """Prepare another attempt; the caller then calls `begin`."""
-        self._asleep = None
+        self._paused_output = None
         self.run.attempt = self.context.attempt = self.run.attempt + 1
         self.run.repeated_answers = 0
 
@@ -283,19 +283,20 @@ class Execution:
         """
         if self.run.status.terminal or self._stop is not None:
             raise RunTerminal(self.run.run_id, self.run.status.value)
-        if len(self._told) + len(told) > MAX_UNTAKEN_MESSAGES:
+        if len(self._untaken_input) + len(told) > MAX_UNTAKEN_MESSAGES:
             raise LimitExceeded(
-                "steered_messages", f"the agent has {len(self._told)} unread messages; try again later"
+                "steered_messages",
+                f"the agent has {len(self._untaken_input)} unread messages; try again later",
             )
-        self.run.answers_payload = self._answers.steer(told)
-        self._told += told
+        self.run.answers_payload = self._answers.add_steering(told)
+        self._untaken_input += told
         self.run.change_record()
 
-    async def _take_told(self) -> Sequence[Message]:
-        told, self._told = self._told, []
+    async def _take_input(self) -> Sequence[Message]:
+        told, self._untaken_input = self._untaken_input, []
         if told:
             self.emitter.steered(told)
-            await self.emitter.room()
+            await self.emitter.drain()
         return told
 
     async def _ask(self, request: InputRequest) -> Sequence[Message]:
@@ -303,11 +304,11 @@ class Execution:
             raise RuntimeError("the run already has an open question; ask one question at a time")
         if self.run.status.terminal or self._stop is not None:
             raise RuntimeError("the run has ended or is stopping; it cannot ask a question")
-        if not self._answers.repeats:
+        if not self._answers.is_repeat:
             self._check_pause()
-        remembered = self._answers.introduced
-        self.emitter.introduce(remembered=remembered)
-        if self._answers.repeats:
+        remembered = self._answers.mark_delivered
+        self.emitter.deliver_received_input(remembered=remembered)
+        if self._answers.is_repeat:
             self.emitter.repeated()
             return self._answers.repeat()
         self._pause_deadline()
@@ -324,7 +325,7 @@ class Execution:
             return self._answers.repeat()
         except asyncio.CancelledError:
             if self._stop is None and self.run.ask is not None and not self.run.status.terminal:
-                self.emitter.withdrawn()  # the agent stopped waiting and continues
+                self.emitter.input_withdrawn()  # the agent stopped waiting and continues
             raise
         finally:
             self._answer = self._asker = None
@@ -365,8 +366,10 @@ class Execution:
                 self._again.cancel()
             if self._asker is not None:
                 self._asker.cancel()
-            if self.children.any and self._stop is not StopReason.SHUTDOWN:  # a shutdown stops them itself
-                await self._wait_for(self.children.end())
+            if (
+                self.children.has_any and self._stop is not StopReason.SHUTDOWN
+            ):  # a shutdown stops them itself
+                await self._wait_for(self.children.wait_all_stopped())
             self.children.stop()
             if self._stop is not None:
                 await self._wait_for(self._leave_sandboxes())
@@ -374,10 +377,10 @@ class Execution:
             return
         if self._stop is not None:
             status, error = self._stop.value
-        if self._stop is StopReason.BUDGET and self.run.quotas is not None:
-            error = self.run.quotas.error()
-        if self.run.quotas is not None and self._stop is not StopReason.BUDGET:
-            self.run.quotas.exceeded = None  # the run was stopped for another reason
+        if self._stop is StopReason.BUDGET and self.run.budget_tracker is not None:
+            error = self.run.budget_tracker.error()
+        if self.run.budget_tracker is not None and self._stop is not StopReason.BUDGET:
+            self.run.budget_tracker.exceeded = None  # the run was stopped for another reason
         try:
             self._finish(status, error)
         except Exception:
@@ -392,7 +395,7 @@ class Execution:
         """Write the terminal event; keep the output of a child run for its parent."""
         output = self.emitter.finish(status, error)
         if self.parent is not None:
-            self._said = tuple(finished.message for finished in output)
+            self._output = tuple(finished.message for finished in output)
         self._ended.set()
 
     def _leave(self) -> None:
@@ -402,8 +405,8 @@ class Execution:
         """
         self._on_end(self)
         self.readers.end()
-        if self.run.quotas is not None:
-            self.run.quotas.end()
+        if self.run.budget_tracker is not None:
+            self.run.budget_tracker.end()
         del self.context
 
     async def result(self) -> RunResult:
@@ -411,12 +414,12 @@ class Execution:
         await self._ended.wait()
         run = self.run
         await run.wait_published(run.next_sequence_number - 1)
-        return RunResult(run.run_id, run.status, self._said, run.error, run.usage)
+        return RunResult(run.run_id, run.status, self._output, run.error, run.usage)
 
     async def cancel(self) -> None:
         """Cancel the run; return when it has stopped and its end is durable."""
         self.request_stop(StopReason.CANCEL)
-        await self.stopped()
+        await self.wait_stopped()
         if self.run.status.terminal:
             await self.run.wait_published(self.run.next_sequence_number - 1)
 
@@ -437,7 +440,7 @@ class Execution:
     async def _outcome(self) -> tuple[Status, Error | None]:
         try:
             if self._taken_up:
-                await self.emitter.room()  # the attempt is recorded before it can bring the core down
+                await self.emitter.drain()  # the attempt is recorded before it can bring the core down
             await self._host.execute(self.app, self.context, self.emitter)
         except asyncio.CancelledError:
             if self._stop is None:
@@ -445,7 +448,7 @@ class Execution:
                 return Status.FAILED, Error("AGENT_UNKNOWN_ERROR", "the agent was cancelled from within")
         except BaseException as error:
             stopping = self._stop is not None
-            told = self._words.outcome(error, self.app.name, self.run.run_id, stopping=stopping)
+            told = self._words.status_and_error(error, self.app.name, self.run.run_id, stopping=stopping)
             error.__traceback__ = None  # its frames refer to the error: a reference cycle
             return failure_status(told)
         return Status.COMPLETED, None
@@ -454,7 +457,7 @@ class Execution:
         if self._deadlines:
             return
         loop = asyncio.get_running_loop()
-        quotas = self.run.quotas
+        quotas = self.run.budget_tracker
         if self._time_left is not None:
             self._timed_from = time.monotonic()
             late = partial(self.request_stop, StopReason.DEADLINE)
@@ -462,7 +465,7 @@ class Execution:
         if quotas is not None:
             quotas.start_clock()
             if quotas.seconds_left is not None:
-                self._deadlines.append(loop.call_later(quotas.seconds_left, quotas.run_out))
+                self._deadlines.append(loop.call_later(quotas.seconds_left, quotas.exceed_wall_time))
 
     def _pause_deadline(self) -> None:
         if self._deadlines and self._time_left is not None:
@@ -470,5 +473,5 @@ class Execution:
         for timer in self._deadlines:
             timer.cancel()
         self._deadlines.clear()
-        if self.run.quotas is not None:
-            self.run.quotas.stop_clock()
+        if self.run.budget_tracker is not None:
+            self.run.budget_tracker.stop_clock()

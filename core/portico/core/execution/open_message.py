@@ -67,7 +67,7 @@ class OpenMessage:
         self.usage: Usage | None = None
         self.metadata: Mapping[str, object] = {}
 
-    def begun(self, content: DataContent) -> DataContent:
+    def has_content(self, content: DataContent) -> DataContent:
         """The data content as it is announced."""
         return DataContent({**content.data, **_BEGUN[self.type]}) if self.type in _BEGUN else content
 

@@ -17,17 +17,17 @@ class ReaderTracker:
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def enter(self) -> None:
+    def add(self) -> None:
         """Count a new reader."""
         self._count += 1
         self._stop()
 
-    def leave(self) -> None:
+    def remove(self) -> None:
         """Remove a reader; the last one starts the grace period."""
         self._count -= 1
-        self.watch()
+        self.start_grace_period()
 
-    def watch(self) -> None:
+    def start_grace_period(self) -> None:
         """Start the grace period if the run needs a reader and has none."""
         run = self._run
         if self._count or run.start.background or run.status.terminal:
@@ -48,6 +48,7 @@ class ReaderTracker:
     def _missed(self) -> None:
         self._timer = None
         if self._run.status is Status.INPUT_REQUIRED and not self._run.start.ephemeral:
-            self.watch()  # an answer may take longer than the grace period: start the period again
+            # An answer may take longer than the grace period: start the period again.
+            self.start_grace_period()
         elif self._on_gone is not None and not self._run.status.terminal:
             self._on_gone()

@@ -33,12 +33,12 @@ class ReceivedInput:
         self.steered = list(self._encoder.load_steered(payload))
 
     @property
-    def introduced(self) -> bool:
+    def mark_delivered(self) -> bool:
         """Whether the session already has the output before the next question."""
         return self._repeated < self._introduced
 
     @property
-    def repeats(self) -> bool:
+    def is_repeat(self) -> bool:
         """Whether the next question already has its answer."""
         return self._repeated < len(self._given)
 
@@ -59,7 +59,7 @@ class ReceivedInput:
         self._open = False
         return payload
 
-    def steer(self, told: Sequence[Message]) -> bytes:
+    def add_steering(self, told: Sequence[Message]) -> bytes:
         """Add steering messages. Returns all, encoded, for the run's record. Raises LimitExceeded."""
         steered = [*self.steered, *told]
         payload = self._payload(steered)

@@ -36,7 +36,7 @@ class DatabaseCheck:
     def close(self) -> None:
         self._connection.close()
 
-    def damage(self) -> list[str]:
+    def file_problems(self) -> list[str]:
         """Problems that SQLite's integrity check finds in the file."""
         try:
             rows = self._connection.execute(f"PRAGMA integrity_check({MAX_REPORTED_PROBLEMS})").fetchall()
@@ -44,7 +44,7 @@ class DatabaseCheck:
             return [str(error)]
         return [text for (text,) in rows if text != "ok"]
 
-    def revision(self) -> str:
+    def schema_revision(self) -> str:
         """Schema revision: `newest`, `older` (the next start of a core upgrades it), `newer` than this
         release, or `none` (not Portico's)."""
         try:

@@ -137,12 +137,12 @@ _REMEDY = (
 
 
 def _contents(audit: DatabaseCheck, path: Path) -> Iterator[Finding]:
-    damage = audit.damage()
+    damage = audit.file_problems()
     yield from (Finding("problem", f"{path}: {words}") for words in damage)
     if damage:
         yield Finding("note", _REMEDY)
         return
-    match audit.revision():
+    match audit.schema_revision():
         case "none":
             yield Finding("problem", f"{path} is not a Portico database")
             return

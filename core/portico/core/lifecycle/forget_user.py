@@ -32,12 +32,12 @@ class UserEraser:
         self._stores = stores
         self._sandboxes = sandboxes
 
-    async def remove(self, owner: str) -> ErasedCounts:
+    async def delete_everything(self, owner: str) -> ErasedCounts:
         """Delete an owner's data; return when none of it can be read. Raises StoreUnavailable, Draining."""
         told = ErasedCounts()
         # Live runs first, because they still write.
         await self._engine.cancel_all(owner)
-        told.sandboxes, told.snapshots = await self._sandboxes.forget(owner)
+        told.sandboxes, told.snapshots = await self._sandboxes.delete_user(owner)
         await self._runs(owner, told)
         # States before sessions: deleting a session deletes its states without counting them.
         told.states = await self._stores.states.delete(owner, None, None)
@@ -45,7 +45,7 @@ class UserEraser:
         told.memories = await self._stores.memories.delete(owner, None, None)
         return told
 
-    async def erase(self) -> None:
+    async def erase_from_files(self) -> None:
         """Return when no file of the store contains removed data. Raises StoreUnavailable."""
         await self._stores.erase()
 
@@ -56,7 +56,7 @@ class UserEraser:
             ended = [run_id for run_id in found if run_id not in live][:BATCH]
             if not ended:
                 return
-            runs, configs = await self._engine.removal.runs(ended)
+            runs, configs = await self._engine.removal.delete_runs(ended)
             told.runs += runs
             told.push_configs += configs
 
@@ -64,6 +64,6 @@ class UserEraser:
         while found := await self._stores.sessions.list(owner, None, BATCH):
             for session in found:
                 with suppress(SessionNotFound):
-                    await self._engine.removal.session(owner, session.session_id)
+                    await self._engine.removal.delete_session(owner, session.session_id)
                     told.sessions += 1
                     told.messages += session.message_count

@@ -131,7 +131,7 @@ class Retention:
 
     async def _runs(self, before: float, limit: int) -> int:
         found = await self._stores.runs.ended(before, limit)
-        await self._engine.removal.runs(found)
+        await self._engine.removal.delete_runs(found)
         return len(found)
 
     async def _sessions(self, before: float) -> None:
@@ -139,10 +139,10 @@ class Retention:
         while found := await self._stores.sessions.idle(before, last, BATCH):
             for last in found:
                 # A run may be silent for longer than the time to live of its session.
-                if not self._engine.busy((last.user_id, last.session_id)):
+                if not self._engine.has_live_run((last.user_id, last.session_id)):
                     began = self._monotonic()
                     with suppress(SessionNotFound):
-                        await self._engine.removal.idle_session(last.user_id, last.session_id, before)
+                        await self._engine.removal.delete_idle_session(last.user_id, last.session_id, before)
                         self._removed.add("session")
                     await self._rest(began)
 

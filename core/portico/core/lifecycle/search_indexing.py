@@ -38,16 +38,16 @@ class SearchIndexer:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def catch_up(self) -> None:
+    async def index_pending(self) -> None:
         """Index until the last step finds no further message pending. Raises StoreUnavailable."""
         while True:
-            launched = self._engine.launched
+            launched = self._engine.admitted_count
             began = time.monotonic()
             if await self._sessions.index_pending(STEP_MESSAGES) < STEP_MESSAGES:
                 return
             took = time.monotonic() - began
             await asyncio.sleep(took)
-            if self._engine.launched != launched:
+            if self._engine.admitted_count != launched:
                 await asyncio.sleep(took * BUSY_REST_FACTOR)
 
     async def _work(self) -> None:
@@ -55,7 +55,7 @@ class SearchIndexer:
         while True:
             await asyncio.sleep(PAUSE_SECONDS)
             try:
-                await self.catch_up()
+                await self.index_pending()
             except StoreUnavailable:
                 pass  # health reports it; searches index the messages they need
             except Exception:

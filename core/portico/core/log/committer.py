@@ -86,7 +86,7 @@ class GroupCommitter:
             except FencedOut:
                 log.error("another core has taken over the database; events not yet written are dropped")
                 return
-            self._ticks.commit()
+            self._ticks.count_commit()
             if not self._dirty:
                 self._idle.set()
 
@@ -101,7 +101,7 @@ class GroupCommitter:
             if run.published < 0:
                 # Only with the run's acceptance: a session deleted during the run stays deleted.
                 sessions.append(NewSession(*run.session, run.created_at))
-            new, changed, more = run.take()
+            new, changed, more = run.take_pending()
             chunks += new
             record = self._record(run) if changed else None
             if record is not None:
@@ -114,7 +114,7 @@ class GroupCommitter:
         began = time.perf_counter()
         await self._write(Commit(records, chunks, messages, sessions), dirty)
         if self._metrics is not None:
-            self._metrics.committed(taken, time.perf_counter() - began)
+            self._metrics.record_commit(taken, time.perf_counter() - began)
         for run, new, status, record in taken:
             run.publish(new, status, record, now)
 
@@ -128,7 +128,7 @@ class GroupCommitter:
             except FencedOut as error:
                 self.failure = error
                 for run in (*runs, *self._dirty):
-                    run.refuse(error)
+                    run.report_store_failure(error)
                 raise
             except StoreUnavailable as error:
                 if self.failure is None:
@@ -146,7 +146,7 @@ class GroupCommitter:
                 return
             if time.monotonic() >= patient_until:
                 for run in (*runs, *self._dirty):
-                    run.refuse(self.failure)
+                    run.report_store_failure(self.failure)
             await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
             attempt += 1
 
@@ -174,6 +174,6 @@ class GroupCommitter:
 def _record_snapshot(run: LiveRun) -> RunSnapshot:
     """The snapshot for the run's record: its time used is that at the last change of status."""
     snapshot = run.snapshot()
-    if run.quotas is not None:
-        snapshot.used = run.quotas.kept()
+    if run.budget_tracker is not None:
+        snapshot.used = run.budget_tracker.recorded_use()
     return snapshot

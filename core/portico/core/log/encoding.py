@@ -51,7 +51,7 @@ class RunSnapshot:
     user_id: str
     agent_name: str
     attempt: int
-    ask: PendingInput | None
+    pending_input: PendingInput | None
     metadata_json: str
     input: Sequence[Message] = ()  # the answer or steering messages that the agent gets with this event
     status_at: float = 0.0
@@ -134,7 +134,7 @@ class EventEncoder(Protocol):
         """Decode RunRequest.payload."""
         ...
 
-    def load_ask(self, summary: bytes) -> tuple[PendingInput | None, int]:
+    def load_pending_input(self, summary: bytes) -> tuple[PendingInput | None, int]:
         """The open question in a summary, and the number of repeated answers."""
         ...
 
@@ -207,7 +207,7 @@ class RunRequest:
         """Identifies the request as the caller sent it."""
         return self.payload[:DIGEST_BYTES]
 
-    def to(self, agent_name: str) -> "RunRequest":
+    def for_agent(self, agent_name: str) -> "RunRequest":
         """The request with its agent's name filled in, also for the default agent."""
         if self.request.agent_name == agent_name:
             return self

@@ -57,7 +57,7 @@ class LiveRun:
         self.error: Error | None = None
         self.completed_at: float | None = None
         self.usage: Usage | None = None
-        self.quotas = quotas  # if the run has a budget
+        self.budget_tracker = quotas  # if the run has a budget
         self.ask: PendingInput | None = None
         self.cancel_metadata_json = ""  # metadata of the cancellation
         self.answers_payload = b""  # answers so far, encoded
@@ -68,7 +68,7 @@ class LiveRun:
         self.record: RunRecord | None = None  # the record last committed
         self.said_from: int | None = None  # number of the agent's first event, until that is in the log
         self.refusal: StoreUnavailable | None = None  # why readers do not wait longer for the first event
-        self.ended = False  # whether the terminal event is published
+        self.is_terminal_durable = False  # whether the terminal event is published
         self.paused_at: int | None = (
             None  # number of the published input_required event, while it is the last
         )
@@ -97,19 +97,19 @@ class LiveRun:
         return self._next
 
     @property
-    def inherited(self) -> bool:
+    def was_recovered(self) -> bool:
         """Whether the log has only events of an earlier process so far."""
         return self.published < self._first
 
     @property
-    def crowded(self) -> bool:
+    def needs_drain(self) -> bool:
         """Whether the agent is too far ahead of the store."""
         return len(self._pending) >= PENDING_EVENTS or self._pending_bytes >= PENDING_BYTES
 
     def snapshot(self) -> RunSnapshot:
         """The present state of the run, for a response event."""
         request = self.start.request
-        quotas = self.quotas
+        quotas = self.budget_tracker
         return RunSnapshot(
             self.run_id,
             self.status,
@@ -154,7 +154,7 @@ class LiveRun:
             self._queued = True
             self._committer.add(self)
 
-    def take(self) -> tuple[Sequence[Chunk], bool, list[NewMessage]]:
+    def take_pending(self) -> tuple[Sequence[Chunk], bool, list[NewMessage]]:
         """Take the pending changes for a commit: chunks, whether the record changed, session messages."""
         chunks: Sequence[Chunk] = ()
         if self._pending:
@@ -193,21 +193,21 @@ class LiveRun:
                 self._ring_bytes -= len(self._ring.popleft().data)
         if chunks:
             self.updated_at = at
-            self.ended = status.terminal
+            self.is_terminal_durable = status.terminal
             self.paused_at = self.published if status is Status.INPUT_REQUIRED else None
         for notify in tuple(self._subscribers):
             notify()
-        if self.ended:
+        if self.is_terminal_durable:
             self._subscribers.clear()
 
-    def refuse(self, failure: StoreUnavailable) -> None:
+    def report_store_failure(self, failure: StoreUnavailable) -> None:
         """Tell waiters that the store rejects the run's acceptance for now; it may still be written later."""
         if self.published < 0:
             self.refusal = failure
             for notify in tuple(self._subscribers):
                 notify()
 
-    def ring(self, after: int) -> list[Chunk] | None:
+    def recent_chunks(self, after: int) -> list[Chunk] | None:
         """Published chunks with events after number `after`; None if only the store has them."""
         ring = self._ring
         if not ring or after + 1 < ring[0].first:
@@ -233,9 +233,9 @@ class LiveRun:
 
     async def wait_published(self, number: int) -> None:
         """Return once the event is durable and visible."""
-        await self.wait(lambda: self.published >= number)
+        await self.wait_until(lambda: self.published >= number)
 
-    async def wait(self, done: Callable[[], bool]) -> None:
+    async def wait_until(self, done: Callable[[], bool]) -> None:
         """Return once `done()` is true; it is checked after each publication."""
         if done():
             return

@@ -51,7 +51,7 @@ class LoopTimer:
             self._timer = None
             self.ticking = False
 
-    def commit(self) -> None:
+    def count_commit(self) -> None:
         """Count a commit."""
         self._commits += 1
         if self._commits == BUSY_COMMITS:

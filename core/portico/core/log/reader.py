@@ -41,13 +41,13 @@ class LogReader:
     @property
     def finished(self) -> bool:
         """Whether all events were returned, and the log has ended or paused after one of them."""
-        if self.behind:
+        if self.is_behind:
             return False
         live = self._live
-        return live is None or live.ended or (self._moved and live.paused_at == self.cursor)
+        return live is None or live.is_terminal_durable or (self._moved and live.paused_at == self.cursor)
 
     @property
-    def behind(self) -> bool:
+    def is_behind(self) -> bool:
         """Whether there are events that this reader has not returned."""
         return self.cursor < (self._last if self._live is None else self._live.published)
 
@@ -73,7 +73,7 @@ class LogReader:
             StoreUnavailable: The store rejects the run.
         """
         live = self._live
-        chunks = live.ring(self.cursor) if live is not None else None
+        chunks = live.recent_chunks(self.cursor) if live is not None else None
         if chunks is None:
             return b"" if self.finished else None
         if live is not None and live.refusal is not None and live.published < 0:
@@ -83,7 +83,7 @@ class LogReader:
     async def fetch(self, max_bytes: int = READ_BYTES) -> bytes:
         """Return a frame from the store. Raises RunNotFound if the run was deleted meanwhile."""
         frame = self._take(await self._log.read(self.run_id, self.cursor, max_bytes), max_bytes)
-        if not frame and self.behind:
+        if not frame and self.is_behind:
             raise RunNotFound(self.run_id)
         return frame
 
@@ -106,7 +106,7 @@ class LogReader:
         finally:
             self.unsubscribe(arrived.set)
 
-    def cut(self) -> None:
+    def interrupt(self) -> None:
         """End `frames` after its present frame."""
         self._cut = True
         self._arrived.set()

@@ -36,7 +36,7 @@ class RunMetrics:
         )
 
     @classmethod
-    def wanted(cls) -> "RunMetrics | None":
+    def create_if_enabled(cls) -> "RunMetrics | None":
         """Create the instruments; None if metrics are off."""
         meter = meters.meter()
         return None if meter is None else cls(meter)
@@ -79,7 +79,7 @@ class RunMetrics:
             "Processes with mounts and preloaded modules from which sandboxes are forked.",
         )
 
-    def committed(self, taken: TakenChunks, seconds: float) -> None:
+    def record_commit(self, taken: TakenChunks, seconds: float) -> None:
         """Record a commit. Call it before the events are published."""
         self._commit.record(seconds)
         now = time.monotonic()

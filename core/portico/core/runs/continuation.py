@@ -22,7 +22,7 @@ class Continuations:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def after(
+    async def reserve_session(
         self, run_id: str, *, apart: bool, before: str = ""
     ) -> AsyncIterator[tuple[str, str, bool]]:
         """Choose the session for a run that continues this one; a lock on the run is held in the context.
@@ -73,11 +73,11 @@ class Continuations:
         changed = asyncio.Event()
         run.subscribe(changed.set)
         try:
-            while not run.ended and run.paused_at is None:
+            while not run.is_terminal_durable and run.paused_at is None:
                 changed.clear()
                 await changed.wait()
         finally:
             run.unsubscribe(changed.set)
 
     def _overtaken(self, user_id: str, session_id: str, run_id: str) -> bool:
-        return self._lanes.others((user_id, session_id), run_id)
+        return self._lanes.has_other_run((user_id, session_id), run_id)

@@ -35,8 +35,8 @@ class EphemeralCleaner:
 
     async def start(self) -> None:
         """Schedule the runs of an earlier process, with full time: their readers may be reconnecting."""
-        for record in await self._stores.runs.left_over():
-            self.ended(
+        for record in await self._stores.runs.ephemeral_leftovers():
+            self.schedule(
                 record.run_id,
                 (record.user_id, record.session_id) if record.ephemeral == "session" else None,
             )
@@ -46,7 +46,7 @@ class EphemeralCleaner:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def ended(self, run_id: str, session: tuple[str, str] | None) -> None:
+    def schedule(self, run_id: str, session: tuple[str, str] | None) -> None:
         """Schedule the deletion of an ended run.
 
         Args:
@@ -84,7 +84,7 @@ class EphemeralCleaner:
         if due.session is not None:
             user_id, session_id = due.session
             with suppress(SessionNotFound):
-                await self._removal.session(user_id, session_id)
+                await self._removal.delete_session(user_id, session_id)
             await self._stores.states.delete(user_id, session_id, None)
             await self._stores.memories.delete(user_id, session_id, None)
-        await self._removal.runs([due.run_id])
+        await self._removal.delete_runs([due.run_id])

@@ -47,17 +47,17 @@ class IdempotencyIndex:
         key = start.idempotency_key
         return bool(key) and not key.startswith(AUTO_PREFIX) and _key(start) not in self._recent
 
-    def run_of(self, start: RunRequest) -> str:
+    def run_id_of(self, start: RunRequest) -> str:
         """The run of the key in memory, whatever its request; empty if unknown."""
         found = self._recent.get(_key(start)) if start.idempotency_key else None
         return "" if found is None else found[0]
 
-    def recent(self, start: RunRequest) -> str | None:
+    def find_recent(self, start: RunRequest) -> str | None:
         """The run of the key in memory. Raises IdempotencyConflict if its request differs."""
         found = self._recent.get(_key(start))
         return None if found is None else _check_same_request(start, found[0], found[1])
 
-    async def stored(self, start: RunRequest) -> str | None:
+    async def find_stored(self, start: RunRequest) -> str | None:
         """The run of the key in the store. Raises IdempotencyConflict if its request differs."""
         record = await self._runs.get_by_idempotency_key(*_key(start))
         return (

@@ -27,7 +27,7 @@ class UnfinishedRun:
     waits: bool  # the run or a descendant waits for an answer
 
     @property
-    def begun(self) -> bool:
+    def has_started(self) -> bool:
         """Whether the run's agent was executed."""
         return self.record.status in (Status.IN_PROGRESS, Status.INPUT_REQUIRED)
 
@@ -50,7 +50,7 @@ class Recovery:
         self._encoder = encoder
         self._committer = committer
 
-    async def unfinished(self) -> Sequence[UnfinishedRun]:
+    async def find_unfinished(self) -> Sequence[UnfinishedRun]:
         """Return the unfinished runs in the order in which they are taken up.
 
         Paused runs come first, because they keep their places in the scheduler; a run comes before its child
@@ -67,7 +67,7 @@ class Recovery:
         left = [UnfinishedRun(record, parents[record.run_id], record.run_id in waiting) for record in records]
         return sorted(left, key=lambda each: not each.waits)
 
-    async def take_up(self, left: UnfinishedRun, parent: LiveRun | None) -> RecoveredRun | None:
+    async def recover(self, left: UnfinishedRun, parent: LiveRun | None) -> RecoveredRun | None:
         """Recover a run: it stays paused or is executed from its start; else write its failure.
 
         Args:
@@ -78,7 +78,7 @@ class Recovery:
             The recovered run; None if it has failed.
         """
         record = left.record
-        run = await self._run(record, None if parent is None else parent.quotas)
+        run = await self._run(record, None if parent is None else parent.budget_tracker)
         try:
             app = self._host.find(record.agent_name)
         except AgentNotFound:
@@ -91,7 +91,7 @@ class Recovery:
             # A parent that is executed again starts its child runs again.
             await self._fail(run, CORE_RESTARTED_ERROR)
             return None
-        if left.waits or not left.begun:
+        if left.waits or not left.has_started:
             return taken
         answered = sum(1 for answer in self._encoder.load_answers(record.answers) if answer)
         # Each answer may have caused an attempt without a crash.
@@ -101,7 +101,7 @@ class Recovery:
         await self._fail(run, CORE_RESTARTED_ERROR)
         return None
 
-    async def said(self, run_id: str) -> Recovered:
+    async def read_output(self, run_id: str) -> Recovered:
         """Read the recorded output of a run that is not executing."""
         chunks: list[Chunk] = []
         cursor = -1
@@ -115,7 +115,7 @@ class Recovery:
         run = LiveRun(
             record.run_id,
             replace(
-                self._encoder.load_request(record.request, record.user_id).to(record.agent_name),
+                self._encoder.load_request(record.request, record.user_id).for_agent(record.agent_name),
                 ephemeral=record.ephemeral,
             ),
             self._committer,
@@ -128,7 +128,7 @@ class Recovery:
         run.record = record
         run.answers_payload = record.answers
         if run.status is Status.INPUT_REQUIRED:
-            run.ask, run.repeated_answers = self._encoder.load_ask(record.summary)
+            run.ask, run.repeated_answers = self._encoder.load_pending_input(record.summary)
             run.status_at = record.updated_at
             run.paused_at = run.published
         return run
@@ -146,6 +146,6 @@ class Recovery:
     async def _fail(self, run: LiveRun, error: Error) -> None:
         """Write the terminal event of a run that is not executed again; keep its recorded output."""
         emitter = Emitter(run, self._encoder)
-        emitter.recover(await self.said(run.run_id))
+        emitter.recover(await self.read_output(run.run_id))
         emitter.finish(Status.FAILED, error)
         await run.wait_published(run.next_sequence_number - 1)

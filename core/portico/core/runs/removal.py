@@ -18,11 +18,11 @@ class Removal:
         self._keys = keys
         self._others: list[Callable[[Collection[str]], None]] = []
 
-    def tell(self, forget: Callable[[Collection[str]], None]) -> None:
+    def add_deletion_listener(self, forget: Callable[[Collection[str]], None]) -> None:
         """Register a callback that gets the ids of deleted runs, for parts that cache runs."""
         self._others.append(forget)
 
-    async def runs(self, run_ids: Sequence[str]) -> tuple[int, int]:
+    async def delete_runs(self, run_ids: Sequence[str]) -> tuple[int, int]:
         """Delete ended runs, at most BATCH. Returns the numbers of runs and of their push configs."""
         configs = await self._stores.pushes.delete_all(run_ids)
         await self._stores.results.delete_all(run_ids)
@@ -33,7 +33,7 @@ class Removal:
             forget(gone)
         return removed, configs
 
-    async def session(self, user_id: str, session_id: str) -> None:
+    async def delete_session(self, user_id: str, session_id: str) -> None:
         """Delete a session with its messages and sandboxes. Raises SessionNotFound."""
         try:
             await self._stores.sessions.delete(user_id, session_id)
@@ -41,7 +41,7 @@ class Removal:
             # A session without messages is not stored, but may have a sandbox.
             await self._sandboxes.release(user_id, session_id)
 
-    async def idle_session(self, user_id: str, session_id: str, since: float) -> None:
+    async def delete_idle_session(self, user_id: str, session_id: str, since: float) -> None:
         """As `session`, if it was not used since a date. Raises SessionNotFound, also if it was used."""
         await self._stores.sessions.delete(user_id, session_id, idle_since=since)
         await self._sandboxes.release(user_id, session_id)

@@ -77,40 +77,40 @@ class RunEngine:
         words: ErrorDisclosure | None = None,
     ) -> None:
         self.host = host
-        self._words = words or ErrorDisclosure()
+        self._error_disclosure = words or ErrorDisclosure()
         self._sandboxes = sandboxes or CoreSandboxes()
         self._stores = stores
         self._encoder = encoder
         self._limits = limits or EngineLimits()
-        metrics = RunMetrics.wanted()
+        metrics = RunMetrics.create_if_enabled()
         self._committer = GroupCommitter(
-            stores.runs, encoder, metrics, stores.room, self._limits.store_seconds
+            stores.runs, encoder, metrics, stores.quota, self._limits.store_seconds
         )
         self._live: dict[str, Execution] = {}
         if metrics is not None:
             metrics.watch(self._states, lambda: self._sandboxes.count, lambda: self._sandboxes.templates)
-        self._lanes = SessionQueue()
-        self._turns: FairScheduler[Execution] = FairScheduler(self._limits.runs, self._begin)
-        self._keys = IdempotencyIndex(stores.runs)
-        self._continuations = Continuations(stores, self._lanes, self.live)
-        self.removal = Removal(stores, self._sandboxes, self._keys)
+        self._session_queue = SessionQueue()
+        self._scheduler: FairScheduler[Execution] = FairScheduler(self._limits.runs, self._begin)
+        self._idempotency = IdempotencyIndex(stores.runs)
+        self._continuations = Continuations(stores, self._session_queue, self.live)
+        self.removal = Removal(stores, self._sandboxes, self._idempotency)
         self._ephemerals = EphemeralCleaner(stores, self.removal, self._limits.ephemeral_seconds)
         self._recovery = Recovery(host, stores.runs, encoder, self._committer)
         self.draining = False
-        self.launched = 0  # number of runs accepted by this process
+        self.admitted_count = 0  # number of runs accepted by this process
 
     async def start(self) -> None:
         """Initialise the agents, then take up the unfinished runs of earlier processes."""
         self._committer.start()
         await self.host.start()
-        await self._keys.load()
+        await self._idempotency.load()
         await self._ephemerals.start()
-        for left in await self._recovery.unfinished():
+        for left in await self._recovery.find_unfinished():
             parent = self._live.get(left.parent_run_id)
             try:
-                taken = await self._recovery.take_up(left, None if parent is None else parent.run)
+                taken = await self._recovery.recover(left, None if parent is None else parent.run)
                 if taken is not None:
-                    self._take_up(taken, parent)
+                    self._resume_recovered(taken, parent)
             except Exception:
                 # A run whose recovery fails must not prevent the core from serving.
                 log.exception("run %s cannot be recovered", left.record.run_id)
@@ -118,30 +118,30 @@ class RunEngine:
     def _states(self) -> Mapping[str, int]:
         return count_states((execution.started, execution.paused) for execution in list(self._live.values()))
 
-    def _take_up(self, taken: RecoveredRun, parent: Execution | None) -> None:
+    def _resume_recovered(self, taken: RecoveredRun, parent: Execution | None) -> None:
         run, left, policy = taken.run, taken.left, taken.run.start.busy_policy
         execution = self._open(run, taken.app, parent)
-        asleep = partial(self._recovery.said, run.run_id) if left.waits else None
-        execution.take_up(left.record.answers, asleep)
+        asleep = partial(self._recovery.read_output, run.run_id) if left.waits else None
+        execution.resume_recovered(left.record.answers, asleep)
         if parent is None:
-            self._turns.accept(run.start.owner)
+            self._scheduler.register(run.start.owner)
         else:
-            parent.children.keep(execution)
-        if left.begun:
-            self._lanes.enter(run)  # it was the first run of its session
+            parent.children.add_recovered(execution)
+        if left.has_started:
+            self._session_queue.enter(run)  # it was the first run of its session
         if left.waits:
             log.info("run %s is paused and waits for an answer", run.run_id)
             if parent is None:
-                self._turns.keep(execution)
+                self._scheduler.register_running(execution)
         else:
             log.info("run %s continues with attempt %d", run.run_id, run.attempt)
-            if left.begun:
-                self._take_turn(execution)
+            if left.has_started:
+                self._schedule(execution)
             else:
-                self._enter(execution, "enqueue" if policy == "reject" else policy)
-        execution.readers.watch()
+                self._enqueue(execution, "enqueue" if policy == "reject" else policy)
+        execution.readers.start_grace_period()
 
-    def _wake(self, execution: Execution | None) -> None:
+    def _wake_waiting_parents(self, execution: Execution | None) -> None:
         """Execute a recovered run and its waiting ancestors again: its child run was answered or has ended.
 
         The child run was started by an earlier attempt of this run.
@@ -151,7 +151,7 @@ class RunEngine:
             waiting.append(execution)
             execution = execution.parent
         for each in reversed(waiting):
-            each.wake()
+            each.resume_waiting()
             self._begin(each)
 
     async def stop(self) -> None:
@@ -160,7 +160,7 @@ class RunEngine:
         executions = list(self._live.values())
         for execution in executions:
             execution.request_stop(StopReason.SHUTDOWN)
-        stopping = [asyncio.create_task(execution.stopped()) for execution in executions]
+        stopping = [asyncio.create_task(execution.wait_stopped()) for execution in executions]
         if stopping:
             _, deaf = await asyncio.wait(stopping, timeout=STOP_SECONDS)
             for task in deaf:
@@ -171,14 +171,14 @@ class RunEngine:
         await self._ephemerals.stop()
         await self._committer.stop()
 
-    async def drained(self) -> None:
+    async def wait_drained(self) -> None:
         """Refuse new runs from now on; return when no run is executing."""
         self.draining = True
         # Polling suffices: a core drains once in its life.
         while any(e.started and not e.paused for e in self._live.values()):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
-    async def launch(self, start: RunRequest) -> Execution | str:
+    async def admit(self, start: RunRequest) -> Execution | str:
         """Accept a run, and begin or queue it. Its acceptance is durable a moment later.
 
         Returns:
@@ -193,15 +193,18 @@ class RunEngine:
             Draining: The core accepts no new runs.
             StoreUnavailable: The store rejects writes.
         """
-        if self._keys.needs_lookup(start) and (found := await self._keys.stored(start)) is not None:
+        if (
+            self._idempotency.needs_lookup(start)
+            and (found := await self._idempotency.find_stored(start)) is not None
+        ):
             return found
-        if (room := self._room_for(start)) is not None:
+        if (room := self._quota_for(start)) is not None:
             await room.measure(start.owner, len(start.payload))
-        while (pending := self._pending_answer(start)) is not None:
-            await self.durable(*pending)
-        return self.launch_now(start)
+        while (pending := self._undurable_reference(start)) is not None:
+            await self.wait_durable(*pending)
+        return self.admit_now(start)
 
-    async def launch_after(
+    async def admit_continuation(
         self,
         run_id: str,
         start: Callable[[str, str, bool], RunRequest],
@@ -224,37 +227,37 @@ class RunEngine:
             MessageNotFound: The session has no message `before`.
             PorticoError: As `launch`.
         """
-        place = self._continuations.after(run_id, apart=apart, before=before)
+        place = self._continuations.reserve_session(run_id, apart=apart, before=before)
         async with place as (owner, session_id, own):
             launched: Execution | str = ""
             try:
-                launched = await self.launch(start(owner, session_id, own))
+                launched = await self.admit(start(owner, session_id, own))
                 return launched
             finally:
                 if own and isinstance(launched, str):
                     # A repeated or a refused request does not use the copy.
                     await self._stores.sessions.delete(owner, session_id)
 
-    def needs_lookup(self, start: RunRequest) -> bool:
+    def needs_store(self, start: RunRequest) -> bool:
         """Whether `launch` must wait for the store.
 
         It must when only the store knows whether the key is new or whether there is storage space, or when
         the answer names a run that is not durable yet.
         """
-        room = self._room_for(start)
-        unsure = room is not None and not room.knows(start.owner, len(start.payload))
-        return unsure or self._keys.needs_lookup(start) or self._pending_answer(start) is not None
+        room = self._quota_for(start)
+        unsure = room is not None and not room.can_check_now(start.owner, len(start.payload))
+        return unsure or self._idempotency.needs_lookup(start) or self._undurable_reference(start) is not None
 
-    def _pending_answer(self, start: RunRequest) -> tuple[LiveRun, int] | None:
+    def _undurable_reference(self, start: RunRequest) -> tuple[LiveRun, int] | None:
         """The run that the answer or refusal of `launch_now` names, and its event that must be durable first.
 
         None if that event is durable, or if the answer names only the new run.
         """
-        first = self._live.get(self._keys.run_of(start))
+        first = self._live.get(self._idempotency.run_id_of(start))
         if first is not None and first.run.published < 0:
             return first.run, 0
         if start.busy_policy == "reject":
-            busy = self._lanes.busy((start.owner, start.request.session_id))
+            busy = self._session_queue.blocking_run((start.owner, start.request.session_id))
             if busy is not None and busy.published < 0:
                 return busy, 0
         if start.parent_run_id:
@@ -264,50 +267,50 @@ class RunEngine:
                 return (parent.run, last) if parent.run.published < last else None
         return None
 
-    def _room_for(self, start: RunRequest) -> StorageQuota | None:
+    def _quota_for(self, start: RunRequest) -> StorageQuota | None:
         """The storage quota of a root run. A run admitted within the quota may exceed it, and so may its
         child runs.
         """
-        return None if start.parent_run_id else self._stores.room
+        return None if start.parent_run_id else self._stores.quota
 
-    def launch_now(self, start: RunRequest) -> Execution | str:
+    def admit_now(self, start: RunRequest) -> Execution | str:
         """As `launch`, for a request without a key or with a key that the store does not have."""
-        if start.idempotency_key and (found := self._keys.recent(start)) is not None:
+        if start.idempotency_key and (found := self._idempotency.find_recent(start)) is not None:
             return found
         parent = self._parent_of(start)
-        self._admit(parent)
-        if (room := self._room_for(start)) is not None:
+        self._check_capacity(parent)
+        if (room := self._quota_for(start)) is not None:
             room.check(start.owner, len(start.payload))
         app = self.host.find(start.request.agent_name)
-        start = start.to(app.name)
+        start = start.for_agent(app.name)
         session = (start.owner, start.request.session_id)
-        if start.busy_policy == "reject" and (busy := self._lanes.busy(session)) is not None:
+        if start.busy_policy == "reject" and (busy := self._session_queue.blocking_run(session)) is not None:
             raise SessionBusy(session[1], busy.run_id)
-        behind = start.busy_policy != "parallel" and self._lanes.busy(session) is not None
+        behind = start.busy_policy != "parallel" and self._session_queue.blocking_run(session) is not None
         above = None
         if parent is None:
-            self._turns.check(start.owner, behind=behind)
+            self._scheduler.check_queue_limit(start.owner, behind=behind)
         else:
             parent.children.check(start)
-            above = parent.run.quotas
-            if above is not None and not above.take(BudgetLimit.CHILD_RUNS):
+            above = parent.run.budget_tracker
+            if above is not None and not above.try_count(BudgetLimit.CHILD_RUNS):
                 raise LimitExceeded("child_runs", above.error().message)
         quotas = open_budget_tracker(self._limits.budget, start.budget, above)
         run = LiveRun(new_id("resp_"), start, self._committer, created_at=time.time(), quotas=quotas)
         execution = self._open(run, app, parent)
         if parent is None:
-            self._turns.accept(start.owner)
+            self._scheduler.register(start.owner)
         else:
             parent.children.add(execution)
-        self.launched += 1
+        self.admitted_count += 1
         if room is not None:
             room.add(start.owner, len(start.payload))
-        self._keys.remember(start, run.run_id)
+        self._idempotency.remember(start, run.run_id)
         execution.emitter.created()
-        self._enter(execution, start.busy_policy)
+        self._enqueue(execution, start.busy_policy)
         return execution
 
-    async def parent(self, run_id: str) -> Execution:
+    async def running_parent(self, run_id: str) -> Execution:
         """Return a run that may start child runs.
 
         Raises:
@@ -315,7 +318,7 @@ class RunEngine:
             RunTerminal: The run has ended.
             RunNotStarted: The agent of the run is not executing yet.
         """
-        execution = await self._going_on(run_id)
+        execution = await self._unfinished_execution(run_id)
         if not execution.started:
             raise RunNotStarted(run_id)
         return execution
@@ -328,12 +331,12 @@ class RunEngine:
             raise RunTerminal(start.parent_run_id, "" if parent is None else parent.run.status.value)
         return parent
 
-    def _launch_child(self, start: RunRequest) -> Execution:
-        launched = self.launch_now(start)
+    def _admit_child(self, start: RunRequest) -> Execution:
+        launched = self.admit_now(start)
         assert isinstance(launched, Execution)  # child runs have no idempotency key
         return launched
 
-    def _admit(self, parent: Execution | None) -> None:
+    def _check_capacity(self, parent: Execution | None) -> None:
         if self.draining and parent is None:
             raise Draining  # child runs are admitted: a run may need them to end while the core drains
         self._check_store()
@@ -349,20 +352,20 @@ class RunEngine:
         """Why the store rejects writes at present; None if it accepts them."""
         return self._committer.failure
 
-    async def durable(self, run: LiveRun, number: int) -> None:
+    async def wait_durable(self, run: LiveRun, number: int) -> None:
         """Return once the event is in the log.
 
         Raises:
             StoreUnavailable: The store rejects writes for longer than `Limits.store_seconds`. The run
                 continues and is written when the store accepts writes again.
         """
-        await self._stored(run, lambda: run.published >= number)
+        await self._wait_recorded(run, lambda: run.published >= number)
 
-    async def _stored(self, run: LiveRun, done: Callable[[], bool]) -> None:
+    async def _wait_recorded(self, run: LiveRun, done: Callable[[], bool]) -> None:
         while not done():
             try:
                 async with asyncio.timeout(self._limits.store_seconds):
-                    await run.wait(done)
+                    await run.wait_until(done)
             except TimeoutError:
                 self._check_store()  # a slow store is no failure: wait on
 
@@ -375,9 +378,9 @@ class RunEngine:
         """Ids of the owner's live runs."""
         return {run_id for run_id, execution in self._live.items() if execution.run.start.owner == owner}
 
-    def busy(self, session: tuple[str, str]) -> bool:
+    def has_live_run(self, session: tuple[str, str]) -> bool:
         """Whether a run of the session is live."""
-        return self._lanes.busy(session) is not None
+        return self._session_queue.blocking_run(session) is not None
 
     def execution(self, run_id: str) -> Execution | None:
         """The execution of the run, if the run is live and its acceptance is durable.
@@ -387,7 +390,7 @@ class RunEngine:
         execution = self._live.get(run_id)
         return execution if execution is not None and execution.run.published >= 0 else None
 
-    async def _going_on(self, run_id: str) -> Execution:
+    async def _unfinished_execution(self, run_id: str) -> Execution:
         """The execution of a live run. Raises RunNotFound, RunTerminal."""
         execution = self.execution(run_id)
         if execution is None:
@@ -397,8 +400,8 @@ class RunEngine:
     async def output(self, execution: Execution) -> Sequence[FinishedMessage]:
         """The finished messages of a live run that are in the log."""
         run = execution.run
-        if run.inherited:
-            return (await self._recovery.said(run.run_id)).finished
+        if run.was_recovered:
+            return (await self._recovery.read_output(run.run_id)).finished
         return [
             finished
             for finished in execution.emitter.output
@@ -416,9 +419,9 @@ class RunEngine:
 
     def read(self, execution: Execution, after: int = -1) -> LogReader:
         """Open a reader of a live run after a cursor. A foreground run continues while it has a reader."""
-        execution.readers.enter()
+        execution.readers.add()
         run = execution.run
-        return LogReader(self._stores.runs, run.run_id, after, run, run.published, execution.readers.leave)
+        return LogReader(self._stores.runs, run.run_id, after, run, run.published, execution.readers.remove)
 
     def watch_live(self, run_id: str, after: int) -> LogReader | None:
         """Open a reader of a live run after a cursor; None if the run is not live.
@@ -498,11 +501,11 @@ class RunEngine:
             StoreUnavailable: The store rejects writes.
         """
         session = owner, session_id
-        runs = [run.run_id for run in self._lanes.active(session)]
+        runs = [run.run_id for run in self._session_queue.active(session)]
         await asyncio.gather(*(self._stop_live(self._live[run_id], StopReason.INTERRUPT) for run_id in runs))
         if not runs:
             ending = [execution.run for execution in self._live.values() if execution.run.session == session]
-            await asyncio.gather(*(self.durable(run, run.next_sequence_number - 1) for run in ending))
+            await asyncio.gather(*(self.wait_durable(run, run.next_sequence_number - 1) for run in ending))
         return runs
 
     async def _stop_run(self, run_id: str, stop: StopReason, metadata_json: str = "") -> None:
@@ -516,11 +519,11 @@ class RunEngine:
 
     async def _stop_live(self, execution: Execution, stop: StopReason, metadata_json: str = "") -> None:
         execution.request_stop(stop, metadata_json)
-        await execution.stopped()
+        await execution.wait_stopped()
         run = execution.run
         if not run.status.terminal:
             raise Draining
-        await self.durable(run, run.next_sequence_number - 1)
+        await self.wait_durable(run, run.next_sequence_number - 1)
         if stop is StopReason.CANCEL and run.status is not Status.CANCELED:
             raise RunTerminal(run.run_id, run.status.value)
 
@@ -534,16 +537,16 @@ class RunEngine:
             StoreUnavailable: The store rejects writes.
             Draining: The core is shutting down.
         """
-        execution = await self._going_on(run_id)
+        execution = await self._unfinished_execution(run_id)
         if self.draining and execution.paused and not execution.started:
             raise Draining  # the agent would start and be stopped at once
         async with self._durable_refusals(execution.run):
             execution.resume(request_id, answer)
         if not execution.started:
-            self._wake(execution.parent)
+            self._wake_waiting_parents(execution.parent)
             self._begin(execution)
-        execution.readers.watch()
-        await self.durable(execution.run, execution.run.next_sequence_number - 1)
+        execution.readers.start_grace_period()
+        await self.wait_durable(execution.run, execution.run.next_sequence_number - 1)
 
     async def steer(self, run_id: str, told: Sequence[Message]) -> None:
         """Queue messages for the agent of a live run; return when they survive a restart.
@@ -554,13 +557,13 @@ class RunEngine:
             LimitExceeded: The agent has too many messages it has not read, or the storage quota is reached.
             StoreUnavailable: The store rejects writes.
         """
-        execution = await self._going_on(run_id)
-        if self._stores.room is not None:
-            await self._stores.room.take(execution.owner, 0)
+        execution = await self._unfinished_execution(run_id)
+        if self._stores.quota is not None:
+            await self._stores.quota.check_and_measure(execution.owner, 0)
         async with self._durable_refusals(execution.run):
             execution.steer(told)
         run, change = execution.run, execution.run.changes
-        await self._stored(run, lambda: run.recorded >= change)
+        await self._wait_recorded(run, lambda: run.recorded >= change)
 
     @asynccontextmanager
     async def _durable_refusals(self, run: LiveRun) -> AsyncIterator[None]:
@@ -568,14 +571,14 @@ class RunEngine:
         try:
             yield
         except (RunNotPaused, RunTerminal):
-            await self.durable(run, run.next_sequence_number - 1)
+            await self.wait_durable(run, run.next_sequence_number - 1)
             raise
 
     async def delete(self, run_id: str) -> None:
         """Delete a run that has ended. Raises RunNotFound, RunActive."""
         if self.execution(run_id) is not None:
             raise RunActive(run_id)
-        if run_id in self._live or await self.removal.runs([run_id]) == (0, 0):
+        if run_id in self._live or await self.removal.delete_runs([run_id]) == (0, 0):
             raise RunNotFound(run_id)
 
     def _open(self, run: LiveRun, app: AgentApp, parent: Execution | None = None) -> Execution:
@@ -587,62 +590,62 @@ class RunEngine:
             self._encoder,
             self._limits.reader_grace_seconds,
             self._sandboxes,
-            self._launch_child,
-            self._ended,
-            self._words,
+            self._admit_child,
+            self._on_execution_end,
+            self._error_disclosure,
             parent,
         )
         self._live[run.run_id] = execution
         return execution
 
-    def _enter(self, execution: Execution, policy: str) -> None:
+    def _enqueue(self, execution: Execution, policy: str) -> None:
         """Begin the run now, or append it to the queue of its session."""
         run = execution.run
-        busy = None if policy == "parallel" else self._lanes.busy(run.session)
+        busy = None if policy == "parallel" else self._session_queue.blocking_run(run.session)
         if busy is None:
-            self._lanes.enter(run)
-            self._take_turn(execution)
+            self._session_queue.enter(run)
+            self._schedule(execution)
             return
-        self._lanes.wait(run)
+        self._session_queue.enqueue(run)
         if run.status is not Status.QUEUED:
             execution.emitter.queued()
         if policy == "interrupt":
-            for other in self._lanes.active(run.session):
+            for other in self._session_queue.active(run.session):
                 self._live[other.run_id].request_stop(StopReason.INTERRUPT)
 
-    def _ended(self, execution: Execution) -> None:
+    def _on_execution_end(self, execution: Execution) -> None:
         """Begin the next run of the session; forget this run once its end is durable."""
         run = execution.run
 
         def forget() -> None:
-            if run.ended:
+            if run.is_terminal_durable:
                 self._live.pop(run.run_id, None)
                 if run.start.ephemeral:
                     session = run.session if run.start.ephemeral == "session" else None
-                    self._ephemerals.ended(run.run_id, session)
+                    self._ephemerals.schedule(run.run_id, session)
 
         run.subscribe(forget)
-        following = self._lanes.leave(run)
+        following = self._session_queue.release(run)
         if following is not None and (not self.draining or self._live[following.run_id].parent is not None):
-            self._take_turn(self._live[following.run_id])
+            self._schedule(self._live[following.run_id])
         if execution.parent is None:
-            self._turns.leave(execution)
+            self._scheduler.release(execution)
         else:
             execution.parent.children.remove(execution)
-            self._wake(execution.parent)
+            self._wake_waiting_parents(execution.parent)
 
-    def _take_turn(self, execution: Execution) -> None:
+    def _schedule(self, execution: Execution) -> None:
         """Begin the run now, or when the scheduler has a free place. A child run uses its parent's place."""
         if execution.parent is not None:
             self._begin(execution)
-        elif not self._turns.ask(execution) and execution.run.status is not Status.QUEUED:
+        elif not self._scheduler.start_or_queue(execution) and execution.run.status is not Status.QUEUED:
             execution.emitter.queued()
 
     def _begin(self, execution: Execution) -> None:
         if self.draining and execution.parent is None:
             return  # the next start recovers the run
         try:
-            execution.begin()
+            execution.start()
         except Exception:
             log.exception("run %s could not be started", execution.run.run_id)
-            execution.fail_unstarted()
+            execution.fail_before_start()

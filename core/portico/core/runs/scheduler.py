@@ -51,7 +51,7 @@ class FairScheduler(Generic[T]):
         # By tenant, then by owner; the one served moves to the end.
         self._queues: OrderedDict[str, OrderedDict[str, deque[T]]] = OrderedDict()
 
-    def check(self, owner: str, *, behind: bool = False) -> None:
+    def check_queue_limit(self, owner: str, *, behind: bool = False) -> None:
         """Raise LimitExceeded if the owner may not queue another run.
 
         Args:
@@ -70,12 +70,12 @@ class FairScheduler(Generic[T]):
             problem = f"the {whose} has {queued} runs queued; try again when some have ended"
             raise LimitExceeded(f"{whose}_queued_runs", problem, retry_after=RETRY_SECONDS)
 
-    def accept(self, owner: str) -> None:
+    def register(self, owner: str) -> None:
         """Count one more accepted run, for which `ask` follows."""
         for key in self._keys(owner):
             self._accepted[key] += 1
 
-    def ask(self, run: T) -> bool:
+    def start_or_queue(self, run: T) -> bool:
         """Begin the run now if there is a free place, else queue it. Returns whether it began."""
         owner = run.owner
         if self._free(owner) and not self._is_queued(owner):
@@ -89,11 +89,11 @@ class FairScheduler(Generic[T]):
         """Whether a run of the owner is queued."""
         return bool(self._queues) and owner in self._queues.get(tenant_of(owner), ())
 
-    def keep(self, run: T) -> None:
+    def register_running(self, run: T) -> None:
         """Count a recovered, paused run as executing, as in the earlier process."""
         self._count(run)
 
-    def leave(self, run: T) -> None:
+    def release(self, run: T) -> None:
         """Remove a run that has ended or is no longer queued, and begin the next ones."""
         keys = self._keys(run.owner)
         for key in keys:

@@ -23,14 +23,14 @@ class SessionQueue:
         lane = self._lanes.get(session)
         return list(lane.active) if lane is not None else []
 
-    def busy(self, session: tuple[str, str]) -> LiveRun | None:
+    def blocking_run(self, session: tuple[str, str]) -> LiveRun | None:
         """The first executing run of the session, else the first queued one, else None."""
         lane = self._lanes.get(session)
         if lane is None:
             return None
         return lane.active[0] if lane.active else lane.waiting[0] if lane.waiting else None
 
-    def others(self, session: tuple[str, str], run_id: str) -> bool:
+    def has_other_run(self, session: tuple[str, str], run_id: str) -> bool:
         """Whether the session has a live run other than this one."""
         lane = self._lanes.get(session)
         return lane is not None and any(run.run_id != run_id for run in (*lane.active, *lane.waiting))
@@ -39,11 +39,11 @@ class SessionQueue:
         """Record that the run executes."""
         self._lanes.setdefault(run.session, _Session()).active.append(run)
 
-    def wait(self, run: LiveRun) -> None:
+    def enqueue(self, run: LiveRun) -> None:
         """Queue the run behind the session's other runs."""
         self._lanes.setdefault(run.session, _Session()).waiting.append(run)
 
-    def leave(self, run: LiveRun) -> LiveRun | None:
+    def release(self, run: LiveRun) -> LiveRun | None:
         """Remove a run that has ended or is no longer queued. Returns the next run, marked as executing."""
         lane = self._lanes[run.session]
         if run in lane.active:

@@ -47,7 +47,7 @@ class AllowedMounts:
                         f"sandbox mounts: {folder.names[0]} contains {what}, {path}; move that elsewhere"
                     )
 
-    def opened(self, mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
+    def open_mounts(self, mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
         """Return the mounts with opened sources. Raises InvalidArgument for a source that is not allowed."""
         return tuple(self._opened(mount, index) for index, mount in enumerate(mounts))
 

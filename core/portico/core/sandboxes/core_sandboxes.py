@@ -79,13 +79,15 @@ class CoreSandboxes:
             if manager is not None:
                 await manager.close()
 
-    async def own(self, user_id: str, session_id: str, spec: Spec, backend: str = "") -> ManagedSandbox:
+    async def get_or_create_own(
+        self, user_id: str, session_id: str, spec: Spec, backend: str = ""
+    ) -> ManagedSandbox:
         """The session's own sandbox of a type, created if needed; concurrent calls get the same one."""
         with translate_sandbox_errors():
             manager = await self._open()
             return await manager.own(spec, user_id=user_id, session_id=session_id, backend=backend)
 
-    async def keyed(
+    async def get_or_create_keyed(
         self, key: tuple[str, str], user_id: str, session_id: str, spec: Spec, backend: str, *, fresh: bool
     ) -> ManagedSandbox:
         """The sandbox created for an owner's key, while it exists; else a new one."""
@@ -124,7 +126,7 @@ class CoreSandboxes:
         """End a sandbox. Raises SandboxNotFound, SandboxGone."""
         held = self.get(sandbox_id)
         with translate_sandbox_errors(sandbox_id=sandbox_id):
-            await self._existing().delete(held.box.id)
+            await self._existing().delete(held.handle.id)
 
     async def release(self, user_id: str, session_id: str) -> None:
         """End the sandboxes of a session that was deleted."""
@@ -132,23 +134,23 @@ class CoreSandboxes:
             with translate_sandbox_errors():
                 await self._manager.release(user_id, session_id)
 
-    async def forget(self, user_id: str) -> tuple[int, int]:
+    async def delete_user(self, user_id: str) -> tuple[int, int]:
         """End and delete all of a user's. Returns the numbers of sandboxes and snapshots."""
         if self._manager is None:
             return 0, 0
         with translate_sandbox_errors():
             return await self._manager.forget(user_id)
 
-    async def take(self, held: ManagedSandbox) -> StoredSnapshot:
+    async def take_snapshot(self, held: ManagedSandbox) -> StoredSnapshot:
         """Take a snapshot of the sandbox's files, and of its kernel if possible. Raises LimitExceeded."""
-        with translate_sandbox_errors(sandbox_id=held.box.id):
+        with translate_sandbox_errors(sandbox_id=held.handle.id):
             return await self._existing().take_snapshot(held)
 
     async def roll_back(self, held: ManagedSandbox, snapshot_id: str) -> bool:
         """Reset a sandbox to a snapshot. Returns whether its kernel was restored too. Raises
         SnapshotNotFound.
         """
-        with translate_sandbox_errors(sandbox_id=held.box.id, name=snapshot_id):
+        with translate_sandbox_errors(sandbox_id=held.handle.id, name=snapshot_id):
             return await self._existing().roll_back(held, snapshot_id)
 
     def snapshots(
@@ -183,7 +185,7 @@ class CoreSandboxes:
         self, source: ManagedSandbox, session_id: str, spec: Spec | None, backend: str
     ) -> ManagedSandbox:
         """Create a sandbox with the present files of another."""
-        with translate_sandbox_errors(sandbox_id=source.box.id):
+        with translate_sandbox_errors(sandbox_id=source.handle.id):
             return await self._existing().fork_live(source, session_id, spec, backend)
 
     def _existing(self) -> SandboxManager:
@@ -195,9 +197,9 @@ class CoreSandboxes:
 
     async def _allowed(self, spec: Spec) -> Spec:
         """Apply the policy to a spec and open its mounts. Raises InvalidArgument if the policy forbids it."""
-        spec = self.policy.allowed(spec)
+        spec = self.policy.check_spec(spec)
         if spec.mounts:
-            spec = replace(spec, mounts=await asyncio.to_thread(self._mounts.opened, spec.mounts))
+            spec = replace(spec, mounts=await asyncio.to_thread(self._mounts.open_mounts, spec.mounts))
         return spec
 
     async def _open(self) -> SandboxManager:

@@ -21,7 +21,7 @@ class PortTokens:
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
 
-    def make(self, sandbox_id: str, port: int, lifetime: float) -> tuple[str, float]:
+    def issue(self, sandbox_id: str, port: int, lifetime: float) -> tuple[str, float]:
         """Create a token.
 
         Args:
@@ -37,7 +37,7 @@ class PortTokens:
         token = base64.urlsafe_b64encode(text + self._sign(text)).rstrip(b"=")
         return token.decode(), time.time() + until - time.monotonic()
 
-    def read(self, token: str) -> tuple[str, int, float]:
+    def verify(self, token: str) -> tuple[str, int, float]:
         """Verify a token. Returns sandbox id, port and remaining seconds. Raises SandboxNotFound."""
         try:
             data = base64.urlsafe_b64decode(token.encode() + b"=" * (-len(token) % 4))

@@ -243,14 +243,14 @@ class RunSandbox:
             if seconds is not None and seconds < SECONDS[0]:
                 raise errors.CallCancelled("the run's time limit is reached")
             spec = Spec(type=self._kind, limits=self._sandboxes.policy.defaults(), ttl_seconds=seconds)
-            self._box = (await self._made(spec)).box
+            self._box = (await self._made(spec)).handle
             if self.closed:
                 raise errors.CallCancelled("the run was stopped")
         return self._box
 
     async def _made(self, spec: Spec) -> ManagedSandbox:
         try:
-            return await self._sandboxes.own(self._user_id, self._session_id, spec)
+            return await self._sandboxes.get_or_create_own(self._user_id, self._session_id, spec)
         except DomainError as error:
             # The agent's interface has the sandbox's errors, not the core's.
             if isinstance(error.__cause__, errors.SandboxError):

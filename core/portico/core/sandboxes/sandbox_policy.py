@@ -64,7 +64,7 @@ class SandboxPolicy:
         """The library's default limits, reduced to the operator's."""
         return _reduced(self.limits)
 
-    def allowed(self, spec: Spec) -> Spec:
+    def check_spec(self, spec: Spec) -> Spec:
         """Apply the policy: fill in the spec's times and network. AllowedMounts opens its mounts.
 
         Raises:

@@ -195,7 +195,7 @@ class CoreServer:
             await asyncio.gather(watching, return_exceptions=True)
         await starting
 
-    async def taken_over(self) -> None:
+    async def wait_taken_over(self) -> None:
         """Returns when another core has taken over the database; this core must stop then."""
         await self._stores.taken_over()
 
@@ -215,10 +215,10 @@ class CoreServer:
         await self._health.enter_graceful_shutdown()
         if not self._stores.lost.is_set():
             try:
-                await asyncio.wait_for(self._engine.drained(), self._settings.drain_seconds)
+                await asyncio.wait_for(self._engine.wait_drained(), self._settings.drain_seconds)
             except TimeoutError:
                 log.warning("runs are still live after the drain time; the next start recovers them")
-        self._drain.cut()
+        self._drain.interrupt_all()
         await self._retention.stop()
         await self._engine.stop()
         await self._server.stop(1.0)
@@ -344,8 +344,8 @@ class CoreServer:
         return ["", *(service.full_name for file in FILES for service in file.services_by_name.values())]
 
     async def _learn(self) -> None:
-        if self._stores.room is not None:
-            await self._stores.room.learn()
+        if self._stores.quota is not None:
+            await self._stores.quota.warm_up()
 
 
 def _worker_log_options(settings: CoreSettings) -> list[str]:

@@ -106,7 +106,7 @@ def _body(text: str) -> Any:
 
 def _as_caller(body: Any) -> Any:
     """Checks and sets the user_id of an object, as in every other request. Raises as owner_of."""
-    if current_principal().believed or not isinstance(body, dict):
+    if current_principal().trusts_request_user or not isinstance(body, dict):
         return body
     user_id = body.get("user_id") or ""
     if not isinstance(user_id, str):

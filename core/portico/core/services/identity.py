@@ -24,7 +24,7 @@ class IdentityService:
 
     async def GetCaller(self, request: pb.GetCallerRequest, context: ServicerContext) -> pb.GetCallerResponse:
         who = current_principal()
-        return pb.GetCallerResponse(principal=None if who.believed else _principal(who))
+        return pb.GetCallerResponse(principal=None if who.trusts_request_user else _principal(who))
 
     async def CreateKey(self, request: pb.CreateKeyRequest, context: ServicerContext) -> pb.CreateKeyResponse:
         wanted = request.principal
@@ -52,15 +52,15 @@ class IdentityService:
         self, request: pb.ForgetUserRequest, context: ServicerContext
     ) -> pb.ForgetUserResponse:
         owner = resolve_owner(request.user_id)
-        told = await self._forgetting.remove(owner)
+        told = await self._forgetting.delete_everything(owner)
         # Keys are deleted last: after a failed call the user must be able to repeat it.
         keys = await self._keys.forget(tenant_of(owner), user_of(owner))
-        await self._forgetting.erase()
+        await self._forgetting.erase_from_files()
         return pb.ForgetUserResponse(**asdict(told), keys=keys)
 
 
 def _principal(who: Principal) -> pb.Principal:
-    return pb.Principal(tenant=who.tenant, user_id=who.user, scopes=sorted(who.allowed))
+    return pb.Principal(tenant=who.tenant, user_id=who.user, scopes=sorted(who.scopes))
 
 
 def _key(record: KeyRecord) -> pb.ApiKey:

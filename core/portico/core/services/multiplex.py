@@ -127,7 +127,7 @@ class MultiplexConnection:
         """Yields encoded responses until the caller has closed its side and every stream has ended."""
         self._reading = asyncio.create_task(self._read())
         self._reading.add_done_callback(lambda _: self.wake.set())
-        with self._drain.watching(self._cut):
+        with self._drain.register(self._cut):
             while True:
                 await self.wake.wait()
                 self.wake.clear()
@@ -304,7 +304,7 @@ class MultiplexConnection:
         parts += (*stream.told, b"\x0a", encode_varint(len(body)), body)
         stream.told = ()
         stream.credit -= len(data)
-        if not end and reader.behind:
+        if not end and reader.is_behind:
             stream.notify()
         return len(body)
 

@@ -35,7 +35,7 @@ class PushService:
         self._pushes = pushes
         self._drain = drain
         self._claims = PushClaims()
-        engine.removal.tell(self._claims.forget)
+        engine.removal.add_deletion_listener(self._claims.forget)
         self._loaded = False
         self._loading = asyncio.Lock()
 
@@ -110,7 +110,7 @@ class PushService:
         self, request: pb.ClaimPushesRequest, context: ServicerContext
     ) -> AsyncIterator[pb.ClaimPushesResponse]:
         await self.load()
-        with self._claims.claiming() as claimer, self._drain.watching(claimer.cut):
+        with self._claims.claiming() as claimer, self._drain.register(claimer.cut):
             async for given, removed in claimer.changes():
                 yield pb.ClaimPushesResponse(
                     configs=[_to_deliver(record) for record in given],
@@ -124,7 +124,7 @@ class PushService:
         revision = check_id(request.revision, "revision")
         number = request.delivered_sequence_number
         if await self._pushes.acknowledge(run_id, config_id, revision, number, request.ended):
-            self._claims.delivered((run_id, config_id), revision, number, ended=request.ended)
+            self._claims.record_delivery((run_id, config_id), revision, number, ended=request.ended)
         return pb.AckPushResponse()
 
     async def load(self) -> None:

@@ -23,13 +23,13 @@ class PushClaimer:
         self._changed.set()  # the first response is sent at once
         self._cut = False
 
-    def give(self, key: Key, record: PushRecord) -> None:
+    def assign(self, key: Key, record: PushRecord) -> None:
         self.held.add(key)
         self._given[key] = record
         self._removed.discard(key)
         self._changed.set()
 
-    def take(self, key: Key) -> None:
+    def withdraw(self, key: Key) -> None:
         self.held.discard(key)
         self._given.pop(key, None)
         self._removed.add(key)
@@ -81,14 +81,14 @@ class PushClaims:
     def remove(self, key: Key) -> None:
         """Removes a deleted config."""
         if self._records.pop(key, None) is not None and (holder := self._holder(key)) is not None:
-            holder.take(key)
+            holder.withdraw(key)
 
     def forget(self, run_ids: Collection[str]) -> None:
         """Removes all configs of deleted runs."""
         for key in [key for key in self._records if key[0] in run_ids]:
             self.remove(key)
 
-    def delivered(self, key: Key, revision: str, number: int, *, ended: bool) -> None:
+    def record_delivery(self, key: Key, revision: str, number: int, *, ended: bool) -> None:
         """Notes the last event that the claimer has delivered."""
         record = self._records.get(key)
         if record is None or record.revision != revision:
@@ -120,7 +120,7 @@ class PushClaims:
         """Assigns a config to its current claimer, or to the claimer with the fewest configs."""
         if self._claimers:
             holder = self._holder(key) or min(self._claimers, key=lambda claimer: len(claimer.held))
-            holder.give(key, self._records[key])
+            holder.assign(key, self._records[key])
 
     def _holder(self, key: Key) -> PushClaimer | None:
         return next((claimer for claimer in self._claimers if key in claimer.held), None)

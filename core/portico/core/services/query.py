@@ -77,7 +77,7 @@ class QueryService:
     async def _follow(self, reader: LogReader) -> AsyncIterator[bytes]:
         frames = reader.frames()
         try:
-            with self._drain.watching(reader.cut):
+            with self._drain.register(reader.interrupt):
                 async for frame in frames:
                     yield frame
             if not reader.finished:
@@ -94,9 +94,9 @@ class QueryService:
             elif query.parent_run_id:
                 launched = await admit_child(self._engine, query, background=True)
             else:
-                launched = await self._engine.launch(to_run_request(query, background=True))
+                launched = await self._engine.admit(to_run_request(query, background=True))
         if not isinstance(launched, str):
-            await self._engine.durable(launched.run, 0)
+            await self._engine.wait_durable(launched.run, 0)
             launched = launched.run.run_id
         return pb.StartRunResponse(run=await self._run(launched))
 
@@ -189,7 +189,7 @@ class QueryService:
     async def Multiplex(
         self, requests: AsyncIterator[bytes], context: ServicerContext
     ) -> AsyncIterator[bytes]:
-        authentication = self._authentication.of_link(authenticated_principal())
+        authentication = self._authentication.for_connection(authenticated_principal())
         link = MultiplexConnection(self._engine, requests, self._drain, authentication, self._calls)
         try:
             async for response in link.responses():
@@ -245,9 +245,9 @@ def _live_run(execution: Execution) -> pb.Run:
     run = execution.run
     assert run.record is not None  # created with the run's first event
     told = _record_run(run.record)
-    if run.quotas is not None:
+    if run.budget_tracker is not None:
         # The record has the wall time as of the run's last status; a restart adds the time since then.
-        set_duration(told.response.used.wall_time, run.quotas.used().wall_time)
+        set_duration(told.response.used.wall_time, run.budget_tracker.used().wall_time)
     told.last_sequence_number = run.published
     told.updated_time.CopyFrom(timestamp(run.updated_at))
     told.request.CopyFrom(public_request(run.start.payload))

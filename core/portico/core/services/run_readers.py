@@ -28,15 +28,19 @@ def open_run_reader(engine: RunEngine, query: pb.QueryRequest) -> LogReader | Aw
     if query.parent_run_id:
         return _open(engine, admit_child(engine, query))
     start = to_run_request(query)
-    if engine.needs_lookup(start):
-        return _open(engine, engine.launch(start))
-    launched = engine.launch_now(start)
+    if engine.needs_store(start):
+        return _open(engine, engine.admit(start))
+    launched = engine.admit_now(start)
     return engine.watch(launched, -1) if isinstance(launched, str) else engine.read(launched)
 
 
 def to_run_request(query: pb.QueryRequest, *, background: bool | None = None) -> RunRequest:
     """Checks the request and sets its owner. Raises InvalidArgument, Unauthenticated, PermissionDenied."""
-    owner = "" if current_principal().believed else resolve_owner(query.request.user_id, "request.user_id")
+    owner = (
+        ""
+        if current_principal().trusts_request_user
+        else resolve_owner(query.request.user_id, "request.user_id")
+    )
     return start_request(query, background=background, owner=owner)
 
 
@@ -61,7 +65,7 @@ async def admit_continuation(
     def start(owner: str, session_id: str, own: bool) -> RunRequest:
         return start_request(query, background=background, place=SessionPlacement(owner, session_id, own))
 
-    return await engine.launch_after(
+    return await engine.admit_continuation(
         query.previous_run_id,
         start,
         apart=query.ephemeral or query.fork_session,
@@ -74,11 +78,11 @@ async def admit_child(
 ) -> Execution | str:
     """Starts a child run."""
     await _check_behind(engine, query, query.parent_run_id)
-    parent = (await engine.parent(query.parent_run_id)).run.start
+    parent = (await engine.running_parent(query.parent_run_id)).run.start
     if query.request.user_id not in ("", user_of(parent.owner)):
         raise InvalidArgument("request.user_id", "differs from the parent run's user; leave it out")
     query.ephemeral = query.ephemeral or bool(parent.ephemeral)
-    return await engine.launch(start_request(query, background=background, owner=parent.owner))
+    return await engine.admit(start_request(query, background=background, owner=parent.owner))
 
 
 def open_log_reader(engine: RunEngine, request: pb.WatchRunRequest) -> LogReader | Awaitable[LogReader]:

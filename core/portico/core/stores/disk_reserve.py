@@ -36,7 +36,7 @@ class DiskReserve:
     def __init__(self, database: Path) -> None:
         self._path = database.with_name(f"{database.name}.reserve")
 
-    def take(self) -> None:
+    def reserve_space(self) -> None:
         """Fill the reserve with as much of the disk as is available, up to its full size."""
         with suppress(OSError):
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -52,7 +52,7 @@ class DiskReserve:
             finally:
                 os.close(file)
 
-    def give_back(self) -> None:
+    def release_space(self) -> None:
         """Empty the file, so that the next writes can use its space."""
         with suppress(OSError):
             os.truncate(self._path, 0)
@@ -76,19 +76,19 @@ class ReserveRelease:
         self._log = log
 
     async def open(self) -> None:
-        await asyncio.to_thread(self._reserve.give_back)
+        await asyncio.to_thread(self._reserve.release_space)
         await self._log.open_room()
 
     async def close(self) -> None:
         try:
             await self._log.close_room()
         finally:
-            await asyncio.to_thread(self._reserve.take)
+            await asyncio.to_thread(self._reserve.reserve_space)
 
     async def probe(self) -> None:
         """Test a write, and refill the reserve if it succeeds. Raises StoreUnavailable."""
         await self._log.probe()
-        await asyncio.to_thread(self._reserve.take)
+        await asyncio.to_thread(self._reserve.reserve_space)
 
 
 def is_deleting() -> bool:

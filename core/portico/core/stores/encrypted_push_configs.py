@@ -32,7 +32,7 @@ class EncryptedPushStore:
                 await self.set(self._opened(record))
 
     async def set(self, record: PushRecord) -> None:
-        await self._store.set(_changed(record, self._keys.seal))
+        await self._store.set(_changed(record, self._keys.encrypt))
 
     async def get(self, run_id: str, config_id: str) -> PushRecord:
         return self._opened(await self._store.get(run_id, config_id))
@@ -48,7 +48,7 @@ class EncryptedPushStore:
 
     def _opened(self, record: PushRecord) -> PushRecord:
         try:
-            return _changed(record, self._keys.open)
+            return _changed(record, self._keys.decrypt)
         except UnknownKey:
             raise _unknown() from None
 

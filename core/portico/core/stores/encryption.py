@@ -34,7 +34,7 @@ class EncryptionKeys:
         self._ciphers = {sha256(key).hexdigest()[:8]: AESGCM(key) for key in keys}
         self._first = next(iter(self._ciphers))
 
-    def seal(self, text: str, place: str) -> str:
+    def encrypt(self, text: str, place: str) -> str:
         """Encrypt a text for its place. An empty text is returned as it is, since it has nothing to hide."""
         if not text:
             return ""
@@ -42,7 +42,7 @@ class EncryptionKeys:
         sealed = self._ciphers[self._first].encrypt(nonce, text.encode(), place.encode())
         return f"{_MARK}{self._first}:{b64encode(nonce + sealed).decode()}"
 
-    def open(self, text: str, place: str) -> str:
+    def decrypt(self, text: str, place: str) -> str:
         """Decrypt a text of this place. A text that is not sealed is returned as it is. Raises UnknownKey."""
         from cryptography.exceptions import InvalidTag
 

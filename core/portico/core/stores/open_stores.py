@@ -122,7 +122,7 @@ async def _sqlite(file: SqliteFile, migration_copy: bool) -> Stores:
     file_metrics.register_size_metrics(file.path)
     turn.room = room = ReserveRelease(reserve, runs)
     health.probe = room.probe
-    database = Database(sqlite_engine(file), turn, runs.owner, runs.wrote)
+    database = Database(sqlite_engine(file), turn, runs.owner, runs.record_write)
     erasure = SqliteErasure(database, runs)
     sizes = SqliteSizeStore(file, runs.tail_bytes)
 
@@ -131,7 +131,7 @@ async def _sqlite(file: SqliteFile, migration_copy: bool) -> Stores:
         await database.close()
         if not runs.owner.lost.is_set():
             # An orderly shutdown needs some disk space too.
-            await asyncio.to_thread(reserve.give_back)
+            await asyncio.to_thread(reserve.release_space)
 
     return Stores(
         runs=runs,
@@ -162,11 +162,11 @@ def _open_log(
         check_wal_belongs(file.path)
         _check_log_end(file.path)
         # A start needs some disk space too, for the files that SQLite keeps beside the database.
-        reserve.give_back()
+        reserve.release_space()
         migrate(file, copy=migration_copy)
         runs = SqliteRunLog(file, turn, lock)
-        lock.sign()
-        reserve.take()
+        lock.record_boot()
+        reserve.reserve_space()
         return runs
     except BaseException:
         lock.release()

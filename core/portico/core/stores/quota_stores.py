@@ -34,7 +34,7 @@ def with_quota(stores: Stores, *, per_tenant: int | None, per_user: int | None) 
         states=QuotaStateStore(stores.states, room),
         sessions=QuotaSessionStore(stores.sessions, room),
         memories=QuotaMemoryStore(stores.memories, room),
-        room=room,
+        quota=room,
     )
 
 
@@ -58,7 +58,7 @@ class QuotaStateStore:
         etag: str | None,
         part: str = "",
     ) -> StateRecord:
-        await self._room.take(user_id, len(state.encode()))
+        await self._room.check_and_measure(user_id, len(state.encode()))
         return await self._store.save(user_id, session_id, round_id, state, etag, part)
 
 
@@ -79,17 +79,17 @@ class QuotaSessionStore:
         self.index_pending = store.index_pending
 
     async def create(self, user_id: str, session_id: str, metadata: str) -> SessionRecord:
-        await self._room.take(user_id, len(metadata.encode()))
+        await self._room.check_and_measure(user_id, len(metadata.encode()))
         return await self._store.create(user_id, session_id, metadata)
 
     async def update(self, user_id: str, session_id: str, metadata: str) -> SessionRecord:
-        await self._room.take(user_id, len(metadata.encode()))
+        await self._room.check_and_measure(user_id, len(metadata.encode()))
         return await self._store.update(user_id, session_id, metadata)
 
     async def append(
         self, user_id: str, session_id: str, messages: Sequence[NewMessage]
     ) -> Sequence[StoredMessage]:
-        await self._room.take(user_id, sum(len(message.payload) for message in messages))
+        await self._room.check_and_measure(user_id, sum(len(message.payload) for message in messages))
         return await self._store.append(user_id, session_id, messages)
 
     async def fork(
@@ -106,7 +106,7 @@ class QuotaSessionStore:
             user_id, session_id, run_id, new_session_id, always=always, before=before
         )
         if copied:
-            self._room.doubt(user_id)
+            self._room.invalidate(user_id)
         return copied
 
 
@@ -126,11 +126,11 @@ class QuotaMemoryStore:
     async def add(self, memories: Sequence[MemoryRecord]) -> Sequence[MemoryRecord]:
         for user_id in dict.fromkeys(memory.user_id for memory in memories):
             size = sum(memory.size for memory in memories if memory.user_id == user_id)
-            await self._room.take(user_id, size)
+            await self._room.check_and_measure(user_id, size)
         return await self._store.add(memories)
 
     async def update(self, user_id: str, memory_id: str, changes: MemoryChanges) -> MemoryRecord:
         # The replaced bytes are subtracted by the next measurement, and no call is refused without one.
         new = (changes.get("text", ""), changes.get("metadata", ""))
-        await self._room.take(user_id, sum(len(text.encode()) for text in new))
+        await self._room.check_and_measure(user_id, sum(len(text.encode()) for text in new))
         return await self._store.update(user_id, memory_id, changes)

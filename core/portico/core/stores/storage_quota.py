@@ -75,7 +75,7 @@ class StorageQuota:
         self._stored = _SeenOwners()
         self._limits = lru_cache(MAX_CACHED_OWNERS)(self._limits_of)
 
-    async def learn(self) -> None:
+    async def warm_up(self) -> None:
         """Find the owners with stored data. Until then each owner is measured before the first write."""
         try:
             async for owners in self._sizes.owners():
@@ -87,7 +87,7 @@ class StorageQuota:
         else:
             self._stored.complete = True
 
-    def knows(self, owner: str, size: int) -> bool:
+    def can_check_now(self, owner: str, size: int) -> bool:
         """Return whether `check` can decide without a measurement."""
         return all(self._is_sure(whose, limit, size) for whose, limit in self._limits(owner))
 
@@ -126,7 +126,7 @@ class StorageQuota:
             if (measurement := self._measuring.get(whose)) is not None:
                 measurement.added += size
 
-    def doubt(self, owner: str) -> None:
+    def invalidate(self, owner: str) -> None:
         """Record a write of unknown size: the counts must be measured again."""
         self.add(owner, 0)
         for whose, _ in self._limits(owner):
@@ -135,9 +135,9 @@ class StorageQuota:
             if (measurement := self._measuring.get(whose)) is not None:
                 measurement.doubted = True
 
-    async def take(self, owner: str, size: int) -> None:
+    async def check_and_measure(self, owner: str, size: int) -> None:
         """Check and add the bytes of a write before it is made. Raises LimitExceeded, StoreUnavailable."""
-        if not self.knows(owner, size):
+        if not self.can_check_now(owner, size):
             await self.measure(owner, size)
         self.check(owner, size)
         self.add(owner, size)

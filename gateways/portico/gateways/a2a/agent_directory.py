@@ -37,7 +37,7 @@ class AgentDirectory:
         self._known[name] = known, now + FRESH_SECONDS
         return known
 
-    async def of(self, caller: Caller, tenant: str) -> agent_pb2.Agent:
+    async def agent_for(self, caller: Caller, tenant: str) -> agent_pb2.Agent:
         """Returns the agent that a call addresses. Raises InvalidParamsError, PorticoError."""
         if tenant and caller.agent_name and tenant != caller.agent_name:
             raise invalid(

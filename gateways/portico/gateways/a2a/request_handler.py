@@ -70,7 +70,7 @@ class A2aRequestHandler(RequestHandler):
     async def agent(self, params: Any, context: ServerCallContext) -> tuple[agent_pb2.Agent, Caller]:
         """Returns the agent that a call addresses, and the caller."""
         caller = caller_of(context)
-        return await self._agents.of(caller, getattr(params, "tenant", "") or context.tenant), caller
+        return await self._agents.agent_for(caller, getattr(params, "tenant", "") or context.tenant), caller
 
     async def opened(
         self, params: a2a.SendMessageRequest, agent: agent_pb2.Agent, caller: Caller
@@ -105,7 +105,7 @@ class A2aRequestHandler(RequestHandler):
                 async for frames in stream:
                     for frame in frames:
                         for event in frame.events:
-                            translator.take(event)
+                            translator.add_event(event)
                     if not announced:
                         announced = True
                         await self.announce(params, translator.task_id, caller)
@@ -144,7 +144,7 @@ class A2aRequestHandler(RequestHandler):
             async for frames in stream:
                 for frame in frames:
                     for event in frame.events:
-                        updates = translator.take(event)
+                        updates = translator.add_event(event)
                         if not shown:
                             shown = True
                             if params is not None:

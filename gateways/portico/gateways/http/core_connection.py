@@ -32,7 +32,7 @@ class CoreConnection:
     client: Client
     streams: Multiplexer
 
-    def of(self, request: Request) -> Client:
+    def client_for(self, request: Request) -> Client:
         """Returns a client that makes calls with the credential and metadata of this request's caller."""
         metadata = caller_metadata(request.scope["headers"])
         return self.client.with_options(metadata=metadata) if metadata else self.client

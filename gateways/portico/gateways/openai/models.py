@@ -103,14 +103,14 @@ def _answer(value: dict[str, Any], request: Request) -> Response:
 @routes.get("", responses={200: {"model": ModelList}, **errors()})
 async def list_models(request: Request, core: CoreDep) -> Response:
     """Lists the agents, the default one first."""
-    agents = await _listed(core.of(request))
+    agents = await _listed(core.client_for(request))
     return _answer({"object": "list", "data": [_model(agent) for agent in agents]}, request)
 
 
 @routes.get("/{model:path}", responses={200: {"model": Model}, **errors(404)})
 async def retrieve_model(model: str, request: Request, core: CoreDep) -> Response:
     """Returns one agent."""
-    client = core.of(request)
+    client = core.client_for(request)
     try:
         return _answer(_model(await client.agents.get(model)), request)
     except NotFound:

@@ -156,7 +156,7 @@ class BubblewrapBackend:
             }
             if "memory" not in self._hierarchy.controllers:
                 told["RLIMIT_DATA"] = spec.limits.memory_bytes
-            await box.begin(_environment(spec), told)
+            await box.initialize(_environment(spec), told)
             box.spec = replace(box.spec, mounts=closed(box.spec.mounts))
         except BaseException as error:
             await box.destroy()
@@ -198,7 +198,7 @@ class BubblewrapBackend:
             ours.setblocking(False)
             await asyncio.get_running_loop().create_unix_connection(lambda: box.channel, sock=ours)
             async with asyncio.timeout(_BOOT_SECONDS):
-                await box.ask("ping")
+                await box.request("ping")
         except BaseException:
             ours.close()
             raise

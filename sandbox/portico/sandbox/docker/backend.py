@@ -211,7 +211,7 @@ class DockerBackend:
         """Starts the kernel. Raises LimitExceeded("preload") when preloaded modules take too long."""
         try:
             async with asyncio.timeout(_START_SECONDS):
-                await box.begin(_environment(box.spec))
+                await box.initialize(_environment(box.spec))
         except TimeoutError:
             late = f"not ready after {_START_SECONDS:g} seconds"
             if box.spec.preload:

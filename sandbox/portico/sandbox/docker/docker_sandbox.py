@@ -69,7 +69,7 @@ class DockerBox(SandboxHandle):
 
     async def memory_kills(self) -> int | None:
         """Returns the count that the supervisor reports: the engine notices kills later."""
-        answer = await self.ask("memory_kills")
+        answer = await self.request("memory_kills")
         return answer.number("count") if answer.has("count") else None
 
     async def destroy(self, cause: str = "destroyed") -> None:

@@ -159,7 +159,7 @@ class Files:
 
     async def stat(self, path: str) -> Entry:
         """Returns the attributes of an entry; links are followed."""
-        told = await self._box.ask("file.stat", path=path)
+        told = await self._box.request("file.stat", path=path)
         return replace(_entry(told.inner("entry")), version=told.text("version", _VERSION))
 
     async def exists(self, path: str) -> bool:
@@ -210,11 +210,11 @@ class Files:
 
     async def make_directory(self, path: str, parents: bool = True) -> None:
         """Creates a directory. Raises EntryExists; with `parents` only if the path is not a directory."""
-        await self._box.ask("file.mkdir", path=path, parents=parents)
+        await self._box.request("file.mkdir", path=path, parents=parents)
 
     async def move(self, source: str, destination: str, overwrite: bool = False) -> None:
         """Renames an entry. Raises EntryExists unless `overwrite` is set."""
-        await self._box.ask("file.move", source=source, destination=destination, overwrite=overwrite)
+        await self._box.request("file.move", source=source, destination=destination, overwrite=overwrite)
 
     async def remove(self, path: str, recursive: bool = False) -> None:
         """Removes an entry; a non-empty directory only with `recursive`."""

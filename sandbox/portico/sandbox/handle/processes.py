@@ -93,7 +93,7 @@ class Processes:
         if terminal is not None:
             arguments["rows"], arguments["columns"] = _size(*terminal)
         call = self._box.call("process.start", stdin=stdin, output_bytes=0, **arguments)
-        answer = asyncio.ensure_future(self._box.answered(call))
+        answer = asyncio.ensure_future(self._box.wait_reply(call))
         try:
             return _info(await asyncio.shield(answer))
         except asyncio.CancelledError:
@@ -108,7 +108,7 @@ class Processes:
 
     async def list_all(self) -> list[ProcessInfo]:
         """Returns the running processes that `start` started, and the last ones that have ended."""
-        answer = await self._box.ask("process.list")
+        answer = await self._box.request("process.list")
         return [_info(told) for told in answer.each("processes", _PROCESSES)]
 
     def attach(self, pid: int, offset: int = 0) -> Attachment:
@@ -136,13 +136,13 @@ class Processes:
         """Signals a process's group; SIGKILL also ends all that it has started. Raises ProcessNotFound."""
         if not 0 < number < 65:
             raise errors.InvalidRequest(f"signal: must be from 1 to 64, not {number}")
-        await self._box.ask("process.signal", pid=pid, signal=number)
+        await self._box.request("process.signal", pid=pid, signal=number)
 
     async def resize(self, pid: int, rows: int, columns: int) -> None:
         """Sets the size of a process's terminal. Raises ProcessNotFound, InvalidRequest for a process without
         a terminal."""
         size = _size(rows, columns)
-        await self._box.ask("process.resize", pid=pid, rows=size[0], columns=size[1])
+        await self._box.request("process.resize", pid=pid, rows=size[0], columns=size[1])
 
 
 def _size(rows: int, columns: int) -> tuple[int, int]:

@@ -64,13 +64,13 @@ class SandboxHandle(Pausable):
             raise errors.SandboxPaused(f"sandbox {self.id} is paused; resume it first")
         return self.channel.call(op, **arguments)
 
-    async def ask(self, op: str, **arguments: Any) -> Reply:
+    async def request(self, op: str, **arguments: Any) -> Reply:
         """Makes a call and returns its result. Raises SandboxTimeout after `call_seconds` of the limits, and
         the error that the supervisor reports.
         """
-        return await self.answered(self.call(op, **arguments))
+        return await self.wait_reply(self.call(op, **arguments))
 
-    async def answered(self, call: Call) -> Reply:
+    async def wait_reply(self, call: Call) -> Reply:
         """Waits for the result of an open call; raises as `ask`."""
         deadline = Deadline(call, self.spec.limits.call_seconds, grace=0)
         try:
@@ -85,13 +85,13 @@ class SandboxHandle(Pausable):
         """True while a call is open; a paused sandbox is not busy."""
         return not self.paused and self.channel.open_calls > 0
 
-    async def begin(self, env: Mapping[str, str], rlimits: Mapping[str, int] | None = None) -> None:
+    async def initialize(self, env: Mapping[str, str], rlimits: Mapping[str, int] | None = None) -> None:
         """Connects the egress proxy, if hosts are allowed, and starts the kernel; returns when the supervisor
         serves calls."""
         if self.spec.network.allow_hosts:
             self.channel.on_connect = await asyncio.to_thread(_proxy, self.spec.network)
-            await self.ask("proxy")
-        self._confirm(await self.answered(self.start(env, rlimits)))
+            await self.request("proxy")
+        self._confirm(await self.wait_reply(self.start(env, rlimits)))
 
     def _confirm(self, answer: Reply) -> None:
         """Checks, before any code runs, that each mount is the directory that was verified. Raises
@@ -170,12 +170,12 @@ class SandboxHandle(Pausable):
 
     async def restart_kernel(self) -> None:
         """Kills the kernel and starts a new one. Variables and checkpoints are lost."""
-        await self.ask("restart")
+        await self.request("restart")
 
     async def reset(self) -> None:
         """Ends all processes inside, also background processes, and starts a new kernel. Files stay. Use it
         after LimitExceeded("pids"), when no process can be started."""
-        await self.ask("reset")
+        await self.request("reset")
 
     async def stream_shell(
         self,
@@ -270,7 +270,7 @@ class SandboxHandle(Pausable):
         finally:
             deadline.stop()
 
-    async def keep(self, take: Callable[[bytes], Awaitable[None]], checkpoint: str = "") -> bool:
+    async def save_kernel(self, take: Callable[[bytes], Awaitable[None]], checkpoint: str = "") -> bool:
         """Passes the files below /workspace to `take` as a tar stream, frozen at one moment, then keeps the
         kernel as a checkpoint, if one is named. Waits for a running cell.
 
@@ -311,7 +311,7 @@ class SandboxHandle(Pausable):
 
     async def metrics(self) -> Metrics:
         """Returns what the sandbox uses now."""
-        disk = await self.ask("disk")
+        disk = await self.request("disk")
         processes = disk.number("processes", high=1 << 22)
         memory, cpu = await self.usage()
         return Metrics(memory, cpu, processes, disk.number("disk_bytes"), disk.number("inodes"))

@@ -201,9 +201,9 @@ class LocalBackend:
             ours.setblocking(False)
             await asyncio.get_running_loop().create_unix_connection(lambda: box.channel, sock=ours)
             if spec.env or spec.network.allow_hosts:
-                await box.begin(environment(spec))
+                await box.initialize(environment(spec))
             else:
-                await box.ask("ping")
+                await box.request("ping")
         except BaseException as error:
             ours.close()
             await box.destroy()
@@ -222,7 +222,7 @@ class LocalBackend:
             if spec.limits != usual.limits:
                 box.group.limit(spec.limits)
             if spec.limits != usual.limits or spec.env or spec.network.allow_hosts:
-                await box.begin(environment(spec), self._rlimits(spec))
+                await box.initialize(environment(spec), self._rlimits(spec))
         except BaseException as error:
             await box.destroy()
             if isinstance(error, OSError):
@@ -259,7 +259,7 @@ class LocalBackend:
         zygote = self._zygote_of.pop(box.id)
         zygote.living -= 1
         self._templates.ended(box)
-        self._templates.left(zygote)
+        self._templates.release_zygote(zygote)
         self._later(box.destroy())
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:

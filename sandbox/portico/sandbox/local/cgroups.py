@@ -114,7 +114,7 @@ class SandboxCgroup:
         if self._unified is not None and parent is not None:
             os.chown(f"{self._unified}/cgroup.procs", parent, -1)
 
-    def ways_in(self) -> tuple[list[int], list[int]]:
+    def join_descriptors(self) -> tuple[list[int], list[int]]:
         """Returns descriptors by which a new process joins: of a version 2 group, to be forked into, and of
         the task lists of version 1 groups, to write 0 (itself) to. Raises OSError.
 

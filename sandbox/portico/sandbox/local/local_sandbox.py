@@ -46,7 +46,7 @@ class LocalBox(SandboxHandle):
         return self._signalled(self.channel.call("stop" if frozen else "continue"))
 
     async def _signalled(self, call: Call) -> None:
-        await self.answered(call)
+        await self.wait_reply(call)
 
     async def usage(self) -> tuple[int | None, float | None]:
         return self.group.memory_bytes(), self.group.cpu_seconds()

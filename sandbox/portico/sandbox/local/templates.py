@@ -125,7 +125,7 @@ class ZygoteTemplates:
         zygote = template.zygote
         if zygote is not None and self._replaceable(zygote):
             self._replaced.add(zygote)
-            self.left(zygote)
+            self.release_zygote(zygote)
             template.starting = self._begin(template, self._start(template.kind))
         starting = template.starting
         try:
@@ -136,7 +136,7 @@ class ZygoteTemplates:
             raise
 
     def _replaceable(self, zygote: ZygoteProcess) -> bool:
-        return zygote.ended or (zygote.worn and len(self._replaced) < _REPLACED)
+        return zygote.ended or (zygote.needs_replacement and len(self._replaced) < _REPLACED)
 
     def _fit(self, template: ZygoteTemplate, zygote: ZygoteProcess) -> bool:
         return zygote is template.zygote and not self._replaceable(zygote)
@@ -207,7 +207,7 @@ class ZygoteTemplates:
         for template in self._templates.values():
             template.given.pop(box, None)
 
-    def left(self, zygote: ZygoteProcess) -> None:
+    def release_zygote(self, zygote: ZygoteProcess) -> None:
         """Stops a replaced zygote after its last sandbox: a zygote's sandboxes end with it."""
         if zygote in self._replaced and zygote.living <= 0:
             self._replaced.discard(zygote)

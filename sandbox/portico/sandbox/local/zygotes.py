@@ -86,7 +86,7 @@ class ZygoteProcess:
         return self._control is None
 
     @property
-    def worn(self) -> bool:
+    def needs_replacement(self) -> bool:
         """Whether it is to be replaced, for its age or its number of forks."""
         return self.forks >= MAX_FORKS or time.monotonic() - self.started > MAX_AGE
 
@@ -190,7 +190,7 @@ class ZygoteProcess:
 
     async def fork(self, request: dict[str, Any], channel: socket.socket, group: SandboxCgroup) -> int:
         """Forks a process that serves the channel, and returns its pidfd. Raises BackendUnavailable."""
-        births, lists = group.ways_in()
+        births, lists = group.join_descriptors()
         passed = [*births, *lists]
         told = {**request, "births": len(births), "lists": len(lists)}
         try:

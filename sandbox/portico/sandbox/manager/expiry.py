@@ -41,7 +41,7 @@ class ExpiryTimer:
 
     def notice(self, held: ManagedSandbox) -> None:
         """Checks early if a new or changed sandbox expires before the next check."""
-        if time.monotonic() + remaining(held.box)[0] < self._next_look:
+        if time.monotonic() + remaining(held.handle)[0] < self._next_look:
             self._changed.set()
 
     async def _run(self) -> None:
@@ -49,12 +49,12 @@ class ExpiryTimer:
             self._changed.clear()
             self._next_look = float("inf")  # a sandbox added during this check causes another one
             nap = _NAP
-            self._registry.look()
+            self._registry.remove_dead()
             for held in self._registry.listed():
-                left, _ = remaining(held.box)
+                left, _ = remaining(held.handle)
                 if left <= 0:
-                    if held.box.id not in self._acting:
-                        self._acting[held.box.id] = asyncio.create_task(self._act(held))
+                    if held.handle.id not in self._acting:
+                        self._acting[held.handle.id] = asyncio.create_task(self._act(held))
                 else:
                     nap = min(nap, left)
             self._next_look = time.monotonic() + nap
@@ -65,18 +65,18 @@ class ExpiryTimer:
                 continue
 
     async def _act(self, held: ManagedSandbox) -> None:
-        left, cause = remaining(held.box)
+        left, cause = remaining(held.handle)
         try:
             if left > 0:
                 return  # it was used in the meantime
-            if cause == "idle" and held.box.spec.idle_action == "pause":
-                await held.box.sleep()
+            if cause == "idle" and held.handle.spec.idle_action == "pause":
+                await held.handle.sleep()
             else:
                 await self._end(held, cause)
         except (errors.SandboxError, OSError) as error:
-            log.warning("sandbox %s could not be ended or paused: %s", held.box.id, error)
+            log.warning("sandbox %s could not be ended or paused: %s", held.handle.id, error)
         finally:
-            del self._acting[held.box.id]
+            del self._acting[held.handle.id]
 
 
 def remaining(box: SandboxHandle) -> tuple[float, str]:

@@ -57,7 +57,7 @@ class SandboxQuotas:
         )
         self._used: Counter[tuple[Kind, str]] = Counter()
 
-    def take(self, kind: Kind, user_id: str, count: int = 1) -> None:
+    def acquire(self, kind: Kind, user_id: str, count: int = 1) -> None:
         """Adds to a user's count in every scope, or changes nothing. Raises LimitExceeded."""
         for scope in self._scopes:
             most: int | None = getattr(scope.quota, kind)
@@ -69,7 +69,7 @@ class SandboxQuotas:
         for scope in self._scopes:
             self._used[kind, scope.account(user_id)] += count
 
-    def give_back(self, kind: Kind, user_id: str, count: int = 1) -> None:
+    def release(self, kind: Kind, user_id: str, count: int = 1) -> None:
         """Subtracts from a user's count in every scope."""
         for scope in self._scopes:
             key = kind, scope.account(user_id)

@@ -20,7 +20,7 @@ def any_user(user_id: str) -> bool:
 class ManagedSandbox:
     """A sandbox handle with its backend, user and session."""
 
-    box: SandboxHandle
+    handle: SandboxHandle
     backend: str
     user_id: str
     session_id: str
@@ -50,38 +50,38 @@ class SandboxRegistry:
     def reserve(self, user_id: str) -> None:
         """Counts a sandbox that is about to be created. Raises LimitExceeded."""
         try:
-            self._quotas.take("sandboxes", user_id)
+            self._quotas.acquire("sandboxes", user_id)
         except errors.LimitExceeded:
-            self.look()
-            self._quotas.take("sandboxes", user_id)
+            self.remove_dead()
+            self._quotas.acquire("sandboxes", user_id)
 
     def cancel(self, user_id: str) -> None:
         """Removes one sandbox from the count: it could not be created, or it has ended."""
-        self._quotas.give_back("sandboxes", user_id)
+        self._quotas.release("sandboxes", user_id)
 
-    def enter(self, held: ManagedSandbox) -> None:
+    def add(self, held: ManagedSandbox) -> None:
         """Adds a sandbox for which `reserve` was called."""
-        self._held[held.box.id] = held
+        self._held[held.handle.id] = held
 
-    def leave(self, held: ManagedSandbox, gone: errors.SandboxGone) -> bool:
+    def remove(self, held: ManagedSandbox, gone: errors.SandboxGone) -> bool:
         """Removes a sandbox that is ending; the caller then calls `cancel`. False if it was removed
         before."""
-        if self._held.pop(held.box.id, None) is None:
+        if self._held.pop(held.handle.id, None) is None:
             return False
-        self._ended[held.box.id] = _Ended(held.user_id, gone.message, gone.cause)
+        self._ended[held.handle.id] = _Ended(held.user_id, gone.message, gone.cause)
         while len(self._ended) > _MAX_REMEMBERED:
             del self._ended[next(iter(self._ended))]
         return True
 
-    def look(self) -> None:
+    def remove_dead(self) -> None:
         """Removes sandboxes that have ended by themselves."""
         for held in list(self._held.values()):
             self._living(held)
 
     def _living(self, held: ManagedSandbox) -> bool:
-        if held.box.gone is None:
+        if held.handle.gone is None:
             return True
-        if self.leave(held, held.box.gone):
+        if self.remove(held, held.handle.gone):
             self.cancel(held.user_id)
         return False
 
@@ -101,11 +101,11 @@ class SandboxRegistry:
         found = [
             held
             for held in self._held.values()
-            if held.box.gone is None
+            if held.handle.gone is None
             and user_id in (None, held.user_id)
             and session_id in (None, held.session_id)
         ]
-        return sorted(found, key=lambda held: (held.created, held.box.id), reverse=True)
+        return sorted(found, key=lambda held: (held.created, held.handle.id), reverse=True)
 
     def forget(self, user_id: str) -> None:
         """Removes the records of a user's ended sandboxes."""

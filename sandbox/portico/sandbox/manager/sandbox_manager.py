@@ -104,7 +104,7 @@ class SandboxManager:
             self._registry.cancel(user_id)
             raise
         held = ManagedSandbox(box, chosen.name, user_id, session_id, time.time())
-        self._registry.enter(held)
+        self._registry.add(held)
         return held
 
     async def own(
@@ -176,14 +176,14 @@ class SandboxManager:
 
     def touch(self, held: ManagedSandbox) -> None:
         """Restarts the idle time of a sandbox."""
-        held.box.last_used = time.monotonic()
+        held.handle.last_used = time.monotonic()
 
     def set_ttl(self, held: ManagedSandbox, seconds: float | None) -> None:
         """Sets the remaining time to live in seconds from now; None for no limit. Raises InvalidRequest."""
         if seconds is not None:
             check_number("seconds", seconds, *SECONDS)
-        lifetime = None if seconds is None else time.monotonic() - held.box.begun + seconds
-        held.box.spec = replace(held.box.spec, ttl_seconds=lifetime)
+        lifetime = None if seconds is None else time.monotonic() - held.handle.begun + seconds
+        held.handle.spec = replace(held.handle.spec, ttl_seconds=lifetime)
         self._reaper.notice(held)
 
     async def delete(self, sandbox_id: str, visible: Callable[[str], bool] = any_user) -> None:
@@ -206,7 +206,7 @@ class SandboxManager:
         held = self.listed(user_id)
         for one in held:
             with suppress(errors.SandboxNotFound, errors.SandboxGone):  # it has ended meanwhile
-                await self.delete(one.box.id)
+                await self.delete(one.handle.id)
         taken = self.snapshots.listed(user_id)
         for snapshot in taken:
             self.snapshots.delete(snapshot.id)
@@ -224,13 +224,13 @@ class SandboxManager:
     async def take_snapshot(self, held: ManagedSandbox, kernel: bool = True) -> StoredSnapshot:
         """Saves a sandbox's files, and its kernel if possible. Raises LimitExceeded, SandboxGone."""
         owner = {"user_id": held.user_id, "session_id": held.session_id, "backend": held.backend}
-        return await self.snapshots.take(held.box, kernel, **owner)
+        return await self.snapshots.take(held.handle, kernel, **owner)
 
     async def roll_back(self, held: ManagedSandbox, snapshot_id: str) -> bool:
         """Restores a sandbox from a snapshot of the same user. Returns whether the kernel was restored too.
         Raises SnapshotNotFound."""
         self.snapshots.get(snapshot_id, lambda user_id: user_id == held.user_id)
-        return await self.snapshots.rollback(held.box, snapshot_id)
+        return await self.snapshots.rollback(held.handle, snapshot_id)
 
     async def fork(
         self, snapshot_id: str, session_id: str, spec: Spec | None = None, backend: str = ""
@@ -245,7 +245,7 @@ class SandboxManager:
             backend=backend or taken.backend,
         )
         try:
-            await self.snapshots.rollback(held.box, snapshot_id)
+            await self.snapshots.rollback(held.handle, snapshot_id)
         except BaseException:
             await self._end(held, "destroyed")
             raise
@@ -276,10 +276,10 @@ class SandboxManager:
 
     async def _end(self, held: ManagedSandbox, cause: str) -> None:
         """Ends a sandbox. Raises the backend's errors; the backend removes the rest in its next sweep."""
-        gone = errors.SandboxGone(f"sandbox {held.box.id} was ended: {cause}", cause)
-        counted = self._registry.leave(held, gone)
+        gone = errors.SandboxGone(f"sandbox {held.handle.id} was ended: {cause}", cause)
+        counted = self._registry.remove(held, gone)
         try:
-            await held.box.destroy(cause)
+            await held.handle.destroy(cause)
         finally:
             if counted:
                 self._registry.cancel(held.user_id)
@@ -288,5 +288,5 @@ class SandboxManager:
 def _useless(task: asyncio.Task[ManagedSandbox]) -> bool:
     """Whether a task made no sandbox, or one that has ended."""
     return task.done() and (
-        task.cancelled() or task.exception() is not None or task.result().box.gone is not None
+        task.cancelled() or task.exception() is not None or task.result().handle.gone is not None
     )

@@ -102,14 +102,14 @@ class SnapshotStore:
         SandboxTimeout, OperationFailed; in these cases nothing is kept."""
         name = f"snap_{secrets.token_hex(8)}"
         path, size = self._path(name), 0
-        self._quotas.take("snapshots", user_id)
+        self._quotas.acquire("snapshots", user_id)
         try:
             with await asyncio.to_thread(open, path, "wb", buffering=0) as file:
                 pending = bytearray()
 
                 async def write(piece: bytes) -> None:
                     nonlocal size
-                    self._quotas.take("snapshot_bytes", user_id, len(piece))
+                    self._quotas.acquire("snapshot_bytes", user_id, len(piece))
                     size += len(piece)
                     pending.extend(piece)
                     if len(pending) >= _BLOCK:
@@ -119,14 +119,14 @@ class SnapshotStore:
                     await asyncio.to_thread(_append, file, bytes(pending))
                     pending.clear()
 
-                kernel = await box.keep(write, name if kernel else "")
+                kernel = await box.save_kernel(write, name if kernel else "")
                 await flush()
             if box.gone is not None:
                 raise box.gone  # its user may have been deleted meanwhile, with all snapshots
         except BaseException as error:
             path.unlink(missing_ok=True)
-            self._quotas.give_back("snapshots", user_id)
-            self._quotas.give_back("snapshot_bytes", user_id, size)
+            self._quotas.release("snapshots", user_id)
+            self._quotas.release("snapshot_bytes", user_id, size)
             if isinstance(error, OSError):
                 raise errors.OperationFailed(
                     f"the server cannot store the snapshot: {error.strerror}"
@@ -160,8 +160,8 @@ class SnapshotStore:
         self._release(snapshot)
 
     def _release(self, snapshot: StoredSnapshot) -> None:
-        self._quotas.give_back("snapshots", snapshot.user_id)
-        self._quotas.give_back("snapshot_bytes", snapshot.user_id, snapshot.size_bytes)
+        self._quotas.release("snapshots", snapshot.user_id)
+        self._quotas.release("snapshot_bytes", snapshot.user_id, snapshot.size_bytes)
 
     def _path(self, name: str) -> Path:
         if self._folder is None:

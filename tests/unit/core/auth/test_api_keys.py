@@ -15,8 +15,8 @@ async def test_a_key_is_good_until_it_is_revoked_or_expires(monkeypatch: pytest.
     record, credential = await keys.create("acme", "ada", ["read"], "laptop", None)
     _, short = await keys.create("acme", "bob", [], "", time.time() + 60)
     assert keys.check(credential).owner == "tenant:acme:ada"
-    assert keys.check(credential).allowed == {"read"}
-    assert keys.check(short).allowed == {"use", "read"}
+    assert keys.check(credential).scopes == {"read"}
+    assert keys.check(short).scopes == {"use", "read"}
     later = time.time() + 61
     monkeypatch.setattr(time, "time", lambda: later)
     with pytest.raises(Unauthenticated):

@@ -88,8 +88,8 @@ async def test_a_token_says_who_it_is_and_is_remembered(
     found = await checking.check(token)
     assert found == make_principal("acme", "ada", frozenset(("read",)))
     assert checking.remembered(token) == found
-    assert (await checking.check(issuer.token(scope=["portico:act-as"]))).allowed == {"act-as", "use", "read"}
-    assert (await checking.check(issuer.token(scope=7))).allowed == {"use", "read"}
+    assert (await checking.check(issuer.token(scope=["portico:act-as"]))).scopes == {"act-as", "use", "read"}
+    assert (await checking.check(issuer.token(scope=7))).scopes == {"use", "read"}
     assert issuer.asked == 1
 
 

@@ -37,7 +37,7 @@ async def test_odd_usage_harms_nobody(engine_of: Engines) -> None:
         yield "fine"
 
     engine = await engine_of(agent(odd))
-    response = await ended(engine, engine.launch_now(request("go")))
+    response = await ended(engine, engine.admit_now(request("go")))
     assert response.status == events_pb2.RUN_STATUS_COMPLETED
     assert response.usage.total_tokens == 2
 
@@ -49,7 +49,7 @@ async def test_a_plain_function_may_answer_a_cancel_with_cancelled_error(engine_
         raise asyncio.CancelledError
 
     engine = await engine_of(agent(polite))
-    execution = engine.launch_now(request("go"))
+    execution = engine.admit_now(request("go"))
     await asyncio.sleep(0.05)
     await asyncio.wait_for(engine.cancel(execution.run.run_id), 10)
     assert execution.run.status is Status.CANCELED
@@ -67,7 +67,7 @@ async def test_a_run_that_is_stopped_in_the_moment_of_its_start_ends(engine_of: 
         await asyncio.sleep(30)
 
     engine = await engine_of(agent(waiting))
-    execution = engine.launch_now(request("go"))
+    execution = engine.admit_now(request("go"))
     execution.request_stop(StopReason.CANCEL)
     assert (await ended(engine, execution)).status == events_pb2.RUN_STATUS_CANCELED
 
@@ -88,7 +88,7 @@ async def test_nobody_asks_after_the_end(engine_of: Engines) -> None:
         yield "done"
 
     engine = await engine_of(agent(late))
-    execution = engine.launch_now(request("go"))
+    execution = engine.admit_now(request("go"))
     assert (await ended(engine, execution)).status == events_pb2.RUN_STATUS_COMPLETED
     last = execution.run.next_sequence_number
     await asyncio.gather(*tasks)
@@ -101,7 +101,7 @@ async def test_a_plain_function_that_waits_for_an_answer_can_be_cancelled(engine
         return context.input_required("name?").wait()[0].text
 
     engine = await engine_of(agent(asking))
-    execution = engine.launch_now(request("go"))
+    execution = engine.admit_now(request("go"))
     while not execution.paused:
         await asyncio.sleep(0.01)
     await asyncio.wait_for(engine.cancel(execution.run.run_id), 10)
@@ -113,7 +113,7 @@ async def test_wait_on_the_event_loop_is_an_error_and_no_deadlock(engine_of: Eng
         yield context.input_required("name?").wait()
 
     engine = await engine_of(agent(wrong))
-    response = await ended(engine, engine.launch_now(request("go")))
+    response = await ended(engine, engine.admit_now(request("go")))
     assert "await it" in response.error.message
 
 
@@ -129,7 +129,7 @@ async def test_data_that_is_no_object_fails_its_run_with_words(engine_of: Engine
         yield data([1, 2])  # type: ignore[arg-type]
 
     engine = await engine_of(agent(odd))
-    assert "JSON object" in (await ended(engine, engine.launch_now(request("go")))).error.message
+    assert "JSON object" in (await ended(engine, engine.admit_now(request("go")))).error.message
 
 
 async def test_an_exception_without_words_ends_its_run(engine_of: Engines) -> None:
@@ -142,7 +142,7 @@ async def test_an_exception_without_words_ends_its_run(engine_of: Engines) -> No
         raise Mute
 
     engine = await engine_of(agent(odd))
-    assert "Mute" in (await ended(engine, engine.launch_now(request("go")))).error.message
+    assert "Mute" in (await ended(engine, engine.admit_now(request("go")))).error.message
 
 
 async def test_a_reader_of_a_deleted_run_is_told(engine_of: Engines, stores: Stores) -> None:
@@ -150,7 +150,7 @@ async def test_a_reader_of_a_deleted_run_is_told(engine_of: Engines, stores: Sto
         yield "x"
 
     engine = await engine_of(agent(short))
-    execution = engine.launch_now(request("go"))
+    execution = engine.admit_now(request("go"))
     await ended(engine, execution)
     reader = await engine.watch(execution.run.run_id, 0)
     await engine.delete(execution.run.run_id)
@@ -164,7 +164,7 @@ async def test_a_reader_that_is_behind_when_its_run_is_deleted_is_told(engine_of
             yield "x" * 30_000  # more than the ring keeps in memory
 
     engine = await engine_of(agent(long))
-    execution = engine.launch_now(request("go"))
+    execution = engine.admit_now(request("go"))
     reader = engine.read(execution)
     await ended(engine, execution)
     await engine.delete(execution.run.run_id)
@@ -178,7 +178,7 @@ async def test_an_answer_that_can_not_be_kept_leaves_the_question_open(engine_of
         yield answer[0].text
 
     engine = await engine_of(agent(asking))
-    execution = engine.launch_now(request("go"))
+    execution = engine.admit_now(request("go"))
     await read(engine.read(execution))
     deep: dict[str, Any] = {}
     for _ in range(300):
@@ -186,6 +186,6 @@ async def test_an_answer_that_can_not_be_kept_leaves_the_question_open(engine_of
     with pytest.raises(TypeError):
         await engine.resume(execution.run.run_id, "", [Message(Role.USER, (data(deep),), id="m")])
     await engine.resume(execution.run.run_id, "", [Message(Role.USER, (TextContent("ok"),), id="m")])
-    while not execution.run.ended:
+    while not execution.run.is_terminal_durable:
         await asyncio.sleep(0.01)
     assert execution.run.status is Status.COMPLETED

@@ -19,7 +19,7 @@ async def said(engine_of: Callable[..., Any], *items: object) -> list[pb.Event]:
             yield item
 
     engine = await engine_of(app)
-    return await read(engine.read(engine.launch_now(request("go"))))
+    return await read(engine.read(engine.admit_now(request("go"))))
 
 
 def arguments(events: list[pb.Event], status: pb.RunStatus.ValueType) -> list[str]:

@@ -30,13 +30,13 @@ class Child:
 
     def __init__(self, run: LiveRun) -> None:
         self.run = run
-        self.left = 0  # calls of leave_parent
+        self.left = 0  # calls of detach_from_parent
         self.over = asyncio.Event()
 
-    def leave_parent(self) -> None:
+    def detach_from_parent(self) -> None:
         self.left += 1
 
-    async def stopped(self) -> None:
+    async def wait_stopped(self) -> None:
         await self.over.wait()
 
     async def result(self) -> RunResult:
@@ -91,7 +91,7 @@ def test_so_many_children_are_live_at_once_of_all_below_one_run(monkeypatch: pyt
         assert caught.value.metadata["limit"] == "live_child_runs"
     below.remove(second)
     below.remove(second)  # it is removed already
-    assert (top.any, below.any) == (True, False)
+    assert (top.has_any, below.has_any) == (True, False)
     for children in (top, below):
         children.check(start("s4"))
     top.add(Child(run("third", "s5")))
@@ -103,13 +103,13 @@ def test_what_an_earlier_attempt_asked_is_taken_once() -> None:
     children = ChildRuns(run("top"), None)
     kept = [Child(run("first", "s2", "one")), Child(run("second", "s3", "two"))]
     for child in kept:
-        children.keep(child)
-    assert children.any
-    assert children.again(start("s4", "three")) is None
+        children.add_recovered(child)
+    assert children.has_any
+    assert children.find_repeat(start("s4", "three")) is None
     same = kept[1].run.start
-    assert children.again(same) is kept[1]
-    assert children.again(same) is None
-    assert children.again(kept[0].run.start) is kept[0]
+    assert children.find_repeat(same) is kept[1]
+    assert children.find_repeat(same) is None
+    assert children.find_repeat(kept[0].run.start) is kept[0]
 
 
 async def test_a_run_ends_once_its_children_have() -> None:
@@ -117,14 +117,14 @@ async def test_a_run_ends_once_its_children_have() -> None:
     pair = [Child(run("first", "s2")), Child(run("second", "s3"))]
     for child in pair:
         children.add(child)
-    ending = asyncio.create_task(children.end())
+    ending = asyncio.create_task(children.wait_all_stopped())
     for child in pair:
         await asyncio.sleep(0)
         assert not ending.done()
         assert child.left == 1
         child.over.set()
     await asyncio.wait_for(ending, 30)
-    await asyncio.wait_for(ChildRuns(run("alone"), None).end(), 30)
+    await asyncio.wait_for(ChildRuns(run("alone"), None).wait_all_stopped(), 30)
 
 
 ASKED = ChildRequest((Message(Role.USER, (TextContent("hi"),)),))
@@ -139,7 +139,7 @@ async def test_an_agent_learns_of_its_child_once_that_is_durable() -> None:
         await asyncio.sleep(0)
     assert not starting.done()
     child.run.append(b"event")
-    chunks, _, _ = child.run.take()
+    chunks, _, _ = child.run.take_pending()
     child.run.publish(chunks, Status.CREATED, None, 1.0)
     started = await asyncio.wait_for(starting, 30)
     assert (started.run_id, child.left) == ("first", 0)
@@ -157,7 +157,7 @@ async def test_an_agent_that_asks_again_gets_the_child_that_it_has() -> None:
     children = ChildRuns(parent, None)
     encoder = ProtoEncoder()
     kept = Child(LiveRun("kept", encoder.child_request(ASKED, "top", parent.start), Nobody(), created_at=1.0))
-    children.keep(kept)
+    children.add_recovered(kept)
     started = await ChildRunStarter(parent, encoder, refuse, children)(ASKED)
     assert started.run_id == "kept"
 
@@ -183,7 +183,7 @@ async def test_who_may_have_no_child_hears_it_unless_it_is_being_stopped_for_tha
     for limits in (None, quotas):
         parent = run("top", quotas=limits)
         if limits is not None and spent:
-            assert not limits.take(BudgetLimit.CHILD_RUNS)
+            assert not limits.try_count(BudgetLimit.CHILD_RUNS)
         starter = ChildRunStarter(parent, ProtoEncoder(), refuse, ChildRuns(parent, None))
         expected = asyncio.CancelledError if limits is not None and spent else LimitExceeded
         with pytest.raises(expected):

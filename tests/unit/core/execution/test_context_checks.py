@@ -76,7 +76,7 @@ REFUSED: list[tuple[str, str, tuple[Any, ...], dict[str, Any], str]] = [
 
 
 async def said(engine: Any) -> str:
-    launched = engine.launch_now(request("go", background=True))
+    launched = engine.admit_now(request("go", background=True))
     assert isinstance(launched, Execution)
     return await text_of(engine, launched)
 

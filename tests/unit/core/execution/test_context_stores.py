@@ -15,7 +15,7 @@ Engines = Callable[..., Any]
 
 
 async def said(engine: Any) -> str:
-    launched = engine.launch_now(request("go", background=True))
+    launched = engine.admit_now(request("go", background=True))
     assert isinstance(launched, Execution)
     return await text_of(engine, launched)
 

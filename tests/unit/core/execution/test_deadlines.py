@@ -68,7 +68,7 @@ async def engine(stores: Stores, work: Work) -> AsyncIterator[RunEngine]:
 
 
 def launch(engine: RunEngine, text: str) -> Execution:
-    launched = engine.launch_now(request(text, background=True, timeout=HOUR))
+    launched = engine.admit_now(request(text, background=True, timeout=HOUR))
     assert isinstance(launched, Execution)
     return launched
 
@@ -89,7 +89,7 @@ async def answer(engine: RunEngine, execution: Execution) -> None:
 
 async def ended(execution: Execution) -> tuple[Status, str]:
     async with asyncio.timeout(30):
-        await execution.stopped()
+        await execution.wait_stopped()
     error = execution.run.error
     return execution.run.status, "" if error is None else error.code
 

@@ -73,7 +73,7 @@ class Stage:
 
     def events(self) -> list[pb.Event]:
         """The new events."""
-        chunks, _, messages = self.run.take()
+        chunks, _, messages = self.run.take_pending()
         self.chunks += chunks
         self.session += messages
         return [each for chunk in chunks for each in query_pb2.QueryResponse.FromString(chunk.data).events]
@@ -307,7 +307,7 @@ def test_the_session_gets_the_request_and_each_message_once() -> None:
     stage.emitter.created()
     stage.emitter.started()
     stage.emit("a", Message(Role.ASSISTANT, (), type=MessageType.HEARTBEAT))
-    stage.emitter.introduce(remembered=False)
+    stage.emitter.deliver_received_input(remembered=False)
     stage.emitter.paused(PendingInput("input_1", "Well?", "", "input"), remembered=False)
     assert stage.run.ask is not None
     stage.emitter.resumed([Message(Role.USER, (TextContent("yes"),), id="msg_answer")])
@@ -335,11 +335,11 @@ def test_what_led_to_a_question_of_an_earlier_attempt_is_in_the_session_already(
     stage = Stage()
     stage.emitter.started()
     stage.emit("a")
-    stage.emitter.introduce(remembered=True)
+    stage.emitter.deliver_received_input(remembered=True)
     stage.emitter.paused(PendingInput("input_1", "Well?", "", "input"), remembered=True)
     stage.emitter.repeated()
     stage.emit("b")
-    stage.emitter.withdrawn()
+    stage.emitter.input_withdrawn()
     stage.emitter.finish(Status.COMPLETED)
     events = stage.events()
     assert [message.text for message in stage.session] == ["hi", "b"]
@@ -357,7 +357,7 @@ def test_what_led_to_a_question_of_an_earlier_attempt_is_in_the_session_already(
 def test_a_question_that_is_withdrawn_is_open_no_more() -> None:
     stage = Stage()
     stage.emitter.paused(PendingInput("input_1", "Well?", "", "input"), remembered=False)
-    stage.emitter.withdrawn()
+    stage.emitter.input_withdrawn()
     asked, withdrawn = stage.events()
     assert asked.response.HasField("input_request")
     assert not withdrawn.response.HasField("input_request")
@@ -423,12 +423,12 @@ def test_what_a_cut_off_run_had_said_is_kept_and_what_was_open_is_incomplete() -
 
 async def test_room_is_there_once_all_that_was_said_is_durable() -> None:
     stage = Stage().emit("a")
-    assert not stage.emitter.crowded
+    assert not stage.emitter.needs_drain
     stage.emit(*["a"] * PENDING_EVENTS)
-    assert stage.emitter.crowded
-    waiting: Any = asyncio.create_task(stage.emitter.room())
+    assert stage.emitter.needs_drain
+    waiting: Any = asyncio.create_task(stage.emitter.drain())
     await asyncio.sleep(0)
     assert not waiting.done()
-    chunks, _, _ = stage.run.take()
+    chunks, _, _ = stage.run.take_pending()
     stage.run.publish(chunks, Status.IN_PROGRESS, None, 1.0)
     await asyncio.wait_for(waiting, 30)

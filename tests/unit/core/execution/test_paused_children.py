@@ -44,7 +44,7 @@ def family(begun: list[str], **options: Any) -> AgentApp:
 
 
 def launch(engine: RunEngine, text: str, **more: Any) -> str:
-    launched = engine.launch_now(request(text, background=True, **more))
+    launched = engine.admit_now(request(text, background=True, **more))
     assert isinstance(launched, Execution)
     return launched.run.run_id
 

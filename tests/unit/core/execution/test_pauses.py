@@ -36,7 +36,7 @@ def curious(on_restart: Any = None) -> AgentApp:
 
 
 def start(engine: RunEngine) -> str:
-    launched = engine.launch_now(request("Book", request=ADA, background=True))
+    launched = engine.admit_now(request("Book", request=ADA, background=True))
     assert isinstance(launched, Execution)
     return launched.run.run_id
 
@@ -309,8 +309,8 @@ async def test_runs_behind_a_paused_one_wait_on_after_a_restart(engine_of: Engin
     first = start(engine)
     await paused(engine, first)
     policy = query_pb2.SESSION_BUSY_POLICY_ENQUEUE
-    second = engine.launch_now(request("again", request=ADA, background=True, if_session_busy=policy))
-    third = engine.launch_now(request("other", background=True))  # of another session
+    second = engine.admit_now(request("again", request=ADA, background=True, if_session_busy=policy))
+    third = engine.admit_now(request("other", background=True))  # of another session
     assert isinstance(second, Execution)
     assert isinstance(third, Execution)
     await second.run.wait_published(1)

@@ -25,7 +25,7 @@ def loaded(payload: bytes) -> ReceivedInput:
 
 def test_a_first_attempt_has_no_answers() -> None:
     for answers in (ReceivedInput(ProtoEncoder()), loaded(b"")):
-        assert (answers.repeats, answers.introduced) == (False, False)
+        assert (answers.is_repeat, answers.mark_delivered) == (False, False)
         assert answers.steered == []
 
 
@@ -37,9 +37,9 @@ def test_another_attempt_gets_the_answers_of_the_one_before_in_order() -> None:
     payload = first.add(said("two"))
     second = loaded(payload)
     for text in ("one", "two"):
-        assert (second.repeats, second.introduced) == (True, True)
+        assert (second.is_repeat, second.mark_delivered) == (True, True)
         assert texts(second.repeat()) == [text]
-    assert (second.repeats, second.introduced) == (False, False)
+    assert (second.is_repeat, second.mark_delivered) == (False, False)
     second.question()
     third = loaded(second.add(said("three")))
     assert [texts(third.repeat()) for _ in range(3)] == [["one"], ["two"], ["three"]]
@@ -51,38 +51,38 @@ def test_a_question_that_was_open_is_introduced_and_has_no_answer() -> None:
     first.add(said("one"))
     second = loaded(first.question())
     assert texts(second.repeat()) == ["one"]
-    assert (second.repeats, second.introduced) == (False, True)
+    assert (second.is_repeat, second.mark_delivered) == (False, True)
     # It stays open in every later record, until it is answered.
-    third = loaded(second.steer(said("meanwhile")))
+    third = loaded(second.add_steering(said("meanwhile")))
     third.repeat()
-    assert (third.repeats, third.introduced) == (False, True)
+    assert (third.is_repeat, third.mark_delivered) == (False, True)
     fourth = loaded(third.add(said("two")))
     assert [texts(fourth.repeat()) for _ in range(2)] == [["one"], ["two"]]
-    assert not fourth.introduced
+    assert not fourth.mark_delivered
     assert texts(fourth.steered) == ["meanwhile"]
 
 
 def test_what_a_run_is_told_meanwhile_is_kept_in_order_and_is_no_answer() -> None:
     first = ReceivedInput(ProtoEncoder())
-    first.steer(said("left"))
-    payload = first.steer([*said("right"), *said("on")])
+    first.add_steering(said("left"))
+    payload = first.add_steering([*said("right"), *said("on")])
     again = loaded(payload)
     assert texts(again.steered) == ["left", "right", "on"]
-    assert (again.repeats, again.introduced) == (False, False)
+    assert (again.is_repeat, again.mark_delivered) == (False, False)
     again.question()
     assert texts(loaded(again.add(said("yes"))).steered) == ["left", "right", "on"]
 
 
 def test_a_run_is_told_so_much_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = ReceivedInput(ProtoEncoder())
-    size = len(answers.steer(said("x" * 50)))
+    size = len(answers.add_steering(said("x" * 50)))
     monkeypatch.setattr(module, "STEERED_BYTES", size)
     same = ReceivedInput(ProtoEncoder())
-    assert len(same.steer(said("x" * 50))) == size
+    assert len(same.add_steering(said("x" * 50))) == size
     monkeypatch.setattr(module, "STEERED_BYTES", size - 1)
     less = ReceivedInput(ProtoEncoder())
     with pytest.raises(LimitExceeded) as caught:
-        less.steer(said("x" * 50))
+        less.add_steering(said("x" * 50))
     assert caught.value.metadata["limit"] == "steered_bytes"
     assert less.steered == []
 
@@ -91,6 +91,6 @@ def test_a_question_that_was_answered_is_open_no_more() -> None:
     first = ReceivedInput(ProtoEncoder())
     first.question()
     first.add(said("one"))
-    again = loaded(first.steer(said("meanwhile")))
+    again = loaded(first.add_steering(said("meanwhile")))
     assert texts(again.repeat()) == ["one"]
-    assert (again.repeats, again.introduced) == (False, False)
+    assert (again.is_repeat, again.mark_delivered) == (False, False)

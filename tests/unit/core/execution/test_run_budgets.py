@@ -26,7 +26,7 @@ def agent(function: Callable[..., Any], **options: Any) -> AgentApp:
 
 
 def launch(engine: RunEngine, text: str = "go", **more: Any) -> Execution:
-    launched = engine.launch_now(request(text, background=True, **more))
+    launched = engine.admit_now(request(text, background=True, **more))
     assert isinstance(launched, Execution)
     return launched
 
@@ -149,7 +149,7 @@ async def test_a_run_without_a_budget_counts_nothing_and_says_nothing(engine_of:
 
     engine = await engine_of(agent(query))
     execution = launch(engine)
-    assert execution.run.quotas is None
+    assert execution.run.budget_tracker is None
     end = await last(engine, execution.run.run_id)
     assert not end.HasField("budget")
     assert not end.HasField("used")
@@ -272,7 +272,7 @@ async def test_a_child_has_no_more_than_is_left(engine_of: Engines, tree: Tree) 
     ends = [await last(engine, record.run_id) for record in page]
     child = next(each for each in ends if each.parent_run_id and each.status == pb.RUN_STATUS_FAILED)
     assert (child.error.code, child.used.exceeded) == ("budget_exceeded", pb.BUDGET_LIMIT_TOOL_CALLS)
-    assert not engine._live or all(each.run.ended for each in engine._live.values())
+    assert not engine._live or all(each.run.is_terminal_durable for each in engine._live.values())
     assert sorted(tree.ended) == ["3", "9", "children:3,9"]
 
 
@@ -295,8 +295,8 @@ async def test_children_have_ended_before_a_stopped_parent_has(
         while len(tree.begun) < 3:
             await asyncio.sleep(0.01)
     below = [each.run.run_id for each in engine._live.values() if each is not execution]
-    if execution.run.quotas is not None:
-        execution.run.quotas.run_out()
+    if execution.run.budget_tracker is not None:
+        execution.run.budget_tracker.exceed_wall_time()
     else:
         await getattr(engine, stop)(execution.run.run_id)
     end = await last(engine, execution.run.run_id)
@@ -340,8 +340,8 @@ async def test_children_are_not_taken_up_by_themselves(engine_of: Engines, tree:
         while len(engine._live) < 2:
             await asyncio.sleep(0.01)
     again = engine._live[execution.run.run_id]
-    assert again.run.quotas is not None
-    assert (again.run.attempt, again.run.quotas.used().child_runs) == (2, 2)
+    assert again.run.budget_tracker is not None
+    assert (again.run.attempt, again.run.budget_tracker.used().child_runs) == (2, 2)
     await engine.cancel(execution.run.run_id)
 
 

@@ -25,14 +25,14 @@ def agent(function: Callable[..., Any], **options: Any) -> AgentApp:
 
 
 def launch(engine: RunEngine, **more: Any) -> Execution:
-    launched = engine.launch_now(request("go", **more))
+    launched = engine.admit_now(request("go", **more))
     assert isinstance(launched, Execution)
     return launched
 
 
 async def ended(execution: Execution) -> Status:
     async with asyncio.timeout(5):
-        while not execution.run.ended:
+        while not execution.run.is_terminal_durable:
             await asyncio.sleep(0.005)
     return execution.run.status
 
@@ -154,7 +154,7 @@ async def test_a_start_fails_with_the_store_and_the_run_is_written_later(
     disk.refuses = True
     execution = launch(engine, background=True)
     with pytest.raises(StoreUnavailable):
-        await asyncio.wait_for(engine.durable(execution.run, 0), 5)
+        await asyncio.wait_for(engine.wait_durable(execution.run, 0), 5)
     disk.refuses = False
     assert await ended(execution) is Status.COMPLETED
 
@@ -163,10 +163,10 @@ async def test_a_store_that_is_only_slow_is_waited_for(engine_of: Engines, store
     disk = Disk(stores)
     engine = await engine_of(agent(deaf(0)), store_seconds=0.02)
     execution = launch(engine)
-    await engine.durable(execution.run, 0)
+    await engine.wait_durable(execution.run, 0)
     disk.delay = 0.1
     await engine.cancel(execution.run.run_id)
-    assert execution.run.ended
+    assert execution.run.is_terminal_durable
 
 
 async def test_an_agent_hears_why_it_is_cancelled(engine_of: Engines) -> None:

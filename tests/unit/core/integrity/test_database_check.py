@@ -44,7 +44,7 @@ def add(database: Path, status: str, last: int, *rows: tuple[int, int, bytes]) -
 def found(database: Path) -> list[str]:
     audit = DatabaseCheck(database)
     try:
-        return [*audit.damage(), *audit.broken_runs(), *audit.broken_segments()]
+        return [*audit.file_problems(), *audit.broken_runs(), *audit.broken_segments()]
     finally:
         audit.close()
 
@@ -97,12 +97,12 @@ def revisions() -> Iterator[tuple[str, str]]:
 
 def test_the_revision_is_told(database: Path) -> None:
     audit = DatabaseCheck(database)
-    assert audit.revision() == "newest"
+    assert audit.schema_revision() == "newest"
     audit.close()
     for statement, told in reversed([*revisions()]):
         with sqlite3.connect(database) as connection:
             connection.execute(statement)
         connection.close()
         audit = DatabaseCheck(database)
-        assert audit.revision() == told
+        assert audit.schema_revision() == told
         audit.close()

@@ -85,13 +85,13 @@ async def test_all_that_an_owner_has_goes_and_is_counted(
     monkeypatch.setattr(module, "BATCH", 2)  # so that the deletion takes several steps
     await fill(stores, "ada", 5)
     await fill(stores, "bob", 2)
-    assert await forgetting.remove("ada") == ErasedCounts(
+    assert await forgetting.delete_everything("ada") == ErasedCounts(
         runs=5, sessions=5, messages=10, states=5, memories=5, push_configs=5
     )
     assert await kept(stores, "ada") == [0, 0, 0, 0]
     assert await kept(stores, "bob") == [2, 2, 2, 2]
     assert [record.run_id for record in await stores.pushes.undelivered()] == ["bob-0", "bob-1"]
-    assert await forgetting.remove("ada") == ErasedCounts()
+    assert await forgetting.delete_everything("ada") == ErasedCounts()
 
 
 async def test_what_still_writes_is_stopped_first(
@@ -99,13 +99,13 @@ async def test_what_still_writes_is_stopped_first(
 ) -> None:
     launched = {}
     for user_id in ("ada", "bob"):
-        execution = engine.launch_now(request("hi", background=True, request={"user_id": user_id}))
+        execution = engine.admit_now(request("hi", background=True, request={"user_id": user_id}))
         assert isinstance(execution, Execution)
         launched[user_id] = execution.run
         await execution.run.wait_published(2)
-    assert (await forgetting.remove("ada")).runs == 1
-    assert launched["ada"].ended
-    assert not launched["bob"].ended
+    assert (await forgetting.delete_everything("ada")).runs == 1
+    assert launched["ada"].is_terminal_durable
+    assert not launched["bob"].is_terminal_durable
     assert await kept(stores, "ada") == [0, 0, 0, 0]
     assert (await kept(stores, "bob"))[0] == 1
 
@@ -118,13 +118,13 @@ async def test_a_run_that_began_meanwhile_neither_goes_nor_keeps_the_others(
 
     async def then_another(owner: str) -> None:
         await cancel_all(owner)
-        execution = engine.launch_now(request("hi", background=True, request={"user_id": "ada"}))
+        execution = engine.admit_now(request("hi", background=True, request={"user_id": "ada"}))
         assert isinstance(execution, Execution)
         await execution.run.wait_published(2)
 
     monkeypatch.setattr(engine, "cancel_all", then_another)
     await fill(stores, "ada", 3)
-    assert (await forgetting.remove("ada")).runs == 3
+    assert (await forgetting.delete_everything("ada")).runs == 3
     [live] = await stores.runs.list(RunFilter(user_id="ada"), None, 9)
     assert engine.live(live.run_id) is not None
 
@@ -133,14 +133,14 @@ async def test_a_session_that_somebody_else_deletes_meanwhile_is_not_counted(
     forgetting: UserEraser, engine: RunEngine, stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fill(stores, "ada", 3)
-    session = engine.removal.session
+    session = engine.removal.delete_session
 
     async def slow(user_id: str, session_id: str) -> None:
         if session_id == "ada-1":
             await stores.sessions.delete(user_id, session_id)
         await session(user_id, session_id)
 
-    monkeypatch.setattr(engine.removal, "session", slow)
-    told = await forgetting.remove("ada")
+    monkeypatch.setattr(engine.removal, "delete_session", slow)
+    told = await forgetting.delete_everything("ada")
     assert (told.sessions, told.messages) == (2, 4)
     assert await kept(stores, "ada") == [0, 0, 0, 0]

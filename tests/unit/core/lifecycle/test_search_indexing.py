@@ -25,9 +25,9 @@ async def test_it_works_until_nothing_is_pending_while_runs_are_started(
     count = 5 * STEP_MESSAGES
     messages = [NewMessage("ada", "s1", f"m{n}", "user", "penguin", b"", 1.0) for n in range(count)]
     await stores.sessions.append("ada", "s1", messages)
-    indexing = asyncio.create_task(SearchIndexer(engine, stores.sessions).catch_up())
+    indexing = asyncio.create_task(SearchIndexer(engine, stores.sessions).index_pending())
     for _ in range(10):
-        await text_of(engine, engine.launch_now(request("hello")))
+        await text_of(engine, engine.admit_now(request("hello")))
     await indexing
     # Fewer messages than one step came since the last step.
     assert await stores.sessions.index_pending() < STEP_MESSAGES

@@ -35,14 +35,14 @@ def test_a_run_is_dirty_once_until_its_news_is_taken() -> None:
         news()
         news()
         assert dirty.runs == [run]
-        run.take()
+        run.take_pending()
     dirty.runs.clear()
     run.append(b"event")
     run.change_record()
     assert dirty.runs == [run]
-    chunks, changed, messages = run.take()
+    chunks, changed, messages = run.take_pending()
     assert ([(chunk.first, chunk.last) for chunk in chunks], changed, messages) == ([(2, 2)], True, [])
-    assert run.take() == ((), False, [])
+    assert run.take_pending() == ((), False, [])
 
 
 async def test_a_record_that_changes_without_events_is_written(engine_of: Engines, stores: Stores) -> None:
@@ -57,17 +57,17 @@ async def test_a_record_that_changes_without_events_is_written(engine_of: Engine
 
     disk = Disk(stores)
     engine = await engine_of(app)
-    execution = engine.launch_now(request("go", background=True, budget=events_pb2.Budget(tool_calls=5)))
+    execution = engine.admit_now(request("go", background=True, budget=events_pb2.Budget(tool_calls=5)))
     assert isinstance(execution, Execution)
-    run, quotas = execution.run, execution.run.quotas
+    run, quotas = execution.run, execution.run.budget_tracker
     assert quotas is not None
     await asyncio.wait_for(begun.wait(), 30)
     await run.wait_published(run.next_sequence_number - 1)
-    await run.wait(lambda: run.recorded == run.changes)
+    await run.wait_until(lambda: run.recorded == run.changes)
     disk.commits.clear()
-    assert quotas.take(BudgetLimit.TOOL_CALLS)  # as a call of a child run does
+    assert quotas.try_count(BudgetLimit.TOOL_CALLS)  # as a call of a child run does
     assert run.recorded < run.changes
-    await asyncio.wait_for(run.wait(lambda: run.recorded == run.changes), 30)
+    await asyncio.wait_for(run.wait_until(lambda: run.recorded == run.changes), 30)
     [commit] = disk.commits
     assert (commit.chunks, commit.messages) == ([], [])
     kept = ProtoEncoder().load_budget((await stores.runs.get(run.run_id)).summary)

@@ -22,7 +22,7 @@ async def ticks() -> AsyncIterator[LoopTimer]:
 def busy(ticks: LoopTimer) -> None:
     """Two windows of commits, because the first may have begun long ago."""
     for _ in range(2 * BUSY_COMMITS):
-        ticks.commit()
+        ticks.count_commit()
 
 
 async def test_a_busy_core_ticks_and_an_idle_one_does_not(ticks: LoopTimer) -> None:
@@ -36,7 +36,7 @@ async def test_a_busy_core_ticks_and_an_idle_one_does_not(ticks: LoopTimer) -> N
 
 async def test_a_core_that_commits_now_and_then_does_not_tick(ticks: LoopTimer) -> None:
     for _ in range(3 * BUSY_COMMITS):
-        ticks.commit()
+        ticks.count_commit()
         ticks._since -= WINDOW_SECONDS  # as if the commits were a window apart
     assert not ticks.ticking
 

@@ -98,7 +98,7 @@ async def play(plan: list[tuple[str, int]]) -> None:
     await process.engine.start()
     query = query_pb2.QueryRequest(background=True)
     query.request.input.add(role=events_pb2.ROLE_USER).content.add(text="go")
-    launched = await process.engine.launch(start_request(query))
+    launched = await process.engine.admit(start_request(query))
     assert not isinstance(launched, str)
     run_id = launched.run.run_id
     await launched.run.wait_published(0)

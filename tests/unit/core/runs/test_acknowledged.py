@@ -56,7 +56,7 @@ async def query(msgs: list[Message], context: Context) -> Any:
 
 
 def launch(engine: RunEngine, text: str, **more: Any) -> Execution:
-    launched = engine.launch_now(request(text, background=True, **more))
+    launched = engine.admit_now(request(text, background=True, **more))
     assert isinstance(launched, Execution)
     return launched
 
@@ -87,12 +87,12 @@ async def test_a_repeat_waits_until_the_first_run_is_durable(
     disk.refuses = True
     again = request("say", background=True, idempotency_key=key)
     await until(lambda: first.run.status is Status.COMPLETED)
-    assert engine.needs_lookup(again)
+    assert engine.needs_store(again)
     for _ in range(2):
         with pytest.raises(StoreUnavailable):
-            await engine.launch(again)
+            await engine.admit(again)
     await repaired(engine, disk)
-    assert await engine.launch(again) == first.run.run_id
+    assert await engine.admit(again) == first.run.run_id
     assert (await stores.runs.get(first.run.run_id)).last_sequence_number >= 0
 
 
@@ -110,7 +110,7 @@ async def test_a_run_that_is_not_durable_is_not_there(engine_of: Engines, stores
         engine.interrupt(run_id),
         engine.resume(run_id, "", word("yes")),
         engine.steer(run_id, word("yes")),
-        engine.parent(run_id),
+        engine.running_parent(run_id),
         engine.delete(run_id),
         engine.is_ephemeral(run_id),
     ):
@@ -133,15 +133,15 @@ async def test_a_refusal_names_another_run_only_once_that_is_durable(
     other = request("another thing", idempotency_key="k", request=place)
     busy = request("say", request=place, if_session_busy=query_pb2.SESSION_BUSY_POLICY_REJECT)
     for refused in (other, busy):
-        assert engine.needs_lookup(refused)
+        assert engine.needs_store(refused)
         with pytest.raises(StoreUnavailable):
-            await engine.launch(refused)
+            await engine.admit(refused)
     await repaired(engine, disk)
     with pytest.raises(IdempotencyConflict):
-        await engine.launch(other)
+        await engine.admit(other)
     with pytest.raises(SessionBusy):
-        await engine.launch(busy)
-    assert not engine.needs_lookup(busy)
+        await engine.admit(busy)
+    assert not engine.needs_store(busy)
 
 
 async def test_a_refusal_by_a_runs_state_waits_until_that_state_is_durable(
@@ -164,7 +164,7 @@ async def test_a_refusal_by_a_runs_state_waits_until_that_state_is_durable(
     with pytest.raises(StoreUnavailable):
         await engine.cancel(run_id)
     with pytest.raises(StoreUnavailable):
-        await engine.launch(request("say", parent_run_id=run_id))
+        await engine.admit(request("say", parent_run_id=run_id))
     with pytest.raises(RunActive):
         await engine.delete(run_id)
     assert asking.run.record is not None
@@ -172,7 +172,7 @@ async def test_a_refusal_by_a_runs_state_waits_until_that_state_is_durable(
     await repaired(engine, disk)
     with pytest.raises((RunNotPaused, RunTerminal)):
         await engine.resume(run_id, "", word("yes"))
-    await until(lambda: asking.run.ended)
+    await until(lambda: asking.run.is_terminal_durable)
     assert (await stores.runs.get(run_id)).status == Status.COMPLETED
 
 
@@ -184,7 +184,7 @@ async def test_an_agent_learns_of_its_child_run_and_its_end_once_they_are_durabl
     learnt.clear()
     gate.clear()
     parent = launch(engine, "parent")
-    await engine.durable(parent.run, 0)
+    await engine.wait_durable(parent.run, 0)
     disk.refuses = True
     gate.set()
     await until(lambda: len(engine._live) == 2)
@@ -209,7 +209,7 @@ async def test_no_run_executes_in_a_session_once_the_end_of_the_last_is_durable(
     with pytest.raises(StoreUnavailable):
         await engine.interrupt_session(*one.run.session)
     disk.refuses = False
-    await until(lambda: one.run.ended)
+    await until(lambda: one.run.is_terminal_durable)
     assert await engine.interrupt_session(*one.run.session) == []
 
 

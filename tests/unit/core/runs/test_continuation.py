@@ -50,7 +50,7 @@ class World:
         return run
 
     async def after(self, run_id: str, *, apart: bool = False, before: str = "") -> Place:
-        async with self.continuations.after(run_id, apart=apart, before=before) as place:
+        async with self.continuations.reserve_session(run_id, apart=apart, before=before) as place:
             return place
 
     async def texts(self, session_id: str) -> list[str]:
@@ -71,7 +71,7 @@ async def waits(task: "asyncio.Task[Place]") -> bool:
 
 def settle(run: LiveRun, status: Status) -> None:
     run.append(b"event")
-    chunks, _, _ = run.take()
+    chunks, _, _ = run.take_pending()
     run.publish(chunks, status, None, 1.0)
 
 
@@ -170,7 +170,7 @@ async def test_a_run_that_comes_while_the_store_is_asked_goes_first(
 
 async def test_runs_that_continue_the_same_one_are_placed_one_after_the_other(world: World) -> None:
     await world.fill("r1")
-    async with world.continuations.after("r1", apart=False) as first:
+    async with world.continuations.reserve_session("r1", apart=False) as first:
         second = asyncio.create_task(world.after("r1"))
         assert await waits(second)
         world.begin("r2")

@@ -55,7 +55,7 @@ async def answer(engine: RunEngine, run_id: str) -> None:
 
 async def run(engine: RunEngine, text: str, meanwhile: Callable[..., Any] | None = None, **more: Any) -> Any:
     """Executes one run to its end; returns weak references to its parts."""
-    execution = engine.launch_now(request(text, background=True, **more))
+    execution = engine.admit_now(request(text, background=True, **more))
     assert isinstance(execution, Execution)
     if meanwhile is not None:
         await asyncio.sleep(0.05)

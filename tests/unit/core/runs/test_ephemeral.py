@@ -62,14 +62,14 @@ async def kept(stores: Stores) -> tuple[list[str], list[str], list[str]]:
 async def test_what_was_kept_for_a_run_alone_goes_with_it(stores: Stores, sweeping: EphemeralCleaner) -> None:
     for run_id, session_id in (("r1", "own"), ("r2", "given"), ("r3", "another")):
         await ended(stores, run_id, session_id, "session" if session_id == "own" else "run")
-    sweeping.ended("r1", ("ada", "own"))
-    sweeping.ended("r2", None)
+    sweeping.schedule("r1", ("ada", "own"))
+    sweeping.schedule("r2", None)
     await gone(stores, "r1")
     await gone(stores, "r2")
     assert await kept(stores) == (["another", "given"],) * 3
     assert (await stores.runs.get("r3")).run_id == "r3"
     # Runs that end after all others were deleted are deleted too.
-    sweeping.ended("r3", ("ada", "another"))
+    sweeping.schedule("r3", ("ada", "another"))
     await gone(stores, "r3")
     assert await kept(stores) == (["given"],) * 3
 
@@ -79,7 +79,7 @@ async def test_a_session_that_somebody_deleted_keeps_no_run(
 ) -> None:
     await ended(stores, "r1", "own", "session")
     await stores.sessions.delete("ada", "own")
-    sweeping.ended("r1", ("ada", "own"))
+    sweeping.schedule("r1", ("ada", "own"))
     await gone(stores, "r1")
     assert await kept(stores) == ([], [], [])
 
@@ -88,7 +88,7 @@ async def test_a_run_stays_while_its_readers_may_come_back(stores: Stores) -> No
     removal = Removal(stores, CoreSandboxes(), IdempotencyIndex(stores.runs))
     sweeping = EphemeralCleaner(stores, removal, 600.0)
     await ended(stores, "r1", "own", "session")
-    sweeping.ended("r1", ("ada", "own"))
+    sweeping.schedule("r1", ("ada", "own"))
     for _ in range(20):
         await asyncio.sleep(0)
     assert (await stores.runs.get("r1")).run_id == "r1"
@@ -128,8 +128,8 @@ async def test_what_the_store_does_not_remove_is_tried_again(
     monkeypatch.setattr(stores.runs, "delete_all", moody)
     await ended(stores, "r1", "own", "session")
     await ended(stores, "r2", "other", "session")
-    sweeping.ended("r1", ("ada", "own"))
-    sweeping.ended("r2", ("ada", "other"))
+    sweeping.schedule("r1", ("ada", "own"))
+    sweeping.schedule("r2", ("ada", "other"))
     await gone(stores, "r1")
     await gone(stores, "r2")
     assert tries == 4
@@ -155,8 +155,8 @@ async def test_what_can_not_be_removed_holds_up_no_other_and_is_tried_again(
     monkeypatch.setattr(sandboxes, "release", moody)
     await ended(stores, "r1", "own", "session")
     await ended(stores, "r2", "other", "session")
-    sweeping.ended("r1", ("ada", "own"))
-    sweeping.ended("r2", ("ada", "other"))
+    sweeping.schedule("r1", ("ada", "own"))
+    sweeping.schedule("r2", ("ada", "other"))
     await gone(stores, "r1")
     await gone(stores, "r2")
     assert released == ["own", "other", "own", "own"]
@@ -183,7 +183,7 @@ async def test_once_it_has_stopped_nothing_is_removed_any_more(
 
     monkeypatch.setattr(stores.runs, "delete_all", slow)
     await ended(stores, "r1", "own", "session")
-    sweeping.ended("r1", ("ada", "own"))
+    sweeping.schedule("r1", ("ada", "own"))
     await asyncio.wait_for(begun.wait(), 30)
     await sweeping.stop()
     assert cut

@@ -54,16 +54,20 @@ async def test_a_restarted_core_knows_the_automatic_keys_of_the_window_before(
     keys = IdempotencyIndex(stores.runs)
     await keys.load()
     again = request("hi", idempotency_key=f"{AUTO_PREFIX}young")
-    assert (keys.run_of(again), keys.recent(again)) == ("young", "young")
+    assert (keys.run_id_of(again), keys.find_recent(again)) == ("young", "young")
     with pytest.raises(IdempotencyConflict):
-        keys.recent(request("other", idempotency_key=f"{AUTO_PREFIX}young"))
-    assert keys.run_of(request("hi", idempotency_key=f"{AUTO_PREFIX}old")) == ""
+        keys.find_recent(request("other", idempotency_key=f"{AUTO_PREFIX}young"))
+    assert keys.run_id_of(request("hi", idempotency_key=f"{AUTO_PREFIX}old")) == ""
     # Keys of callers are looked up in the store.
     named = request("hi", idempotency_key="order-1")
-    assert (keys.run_of(named), keys.needs_lookup(named), await keys.stored(named)) == ("", True, "named")
+    assert (keys.run_id_of(named), keys.needs_lookup(named), await keys.find_stored(named)) == (
+        "",
+        True,
+        "named",
+    )
     with pytest.raises(IdempotencyConflict):
-        await keys.stored(request("other", idempotency_key="order-1"))
-    assert await keys.stored(request("hi", idempotency_key="order-2")) is None
+        await keys.find_stored(request("other", idempotency_key="order-1"))
+    assert await keys.find_stored(request("hi", idempotency_key="order-2")) is None
 
 
 async def test_a_key_is_remembered_for_the_window_and_no_longer(stores: Stores, clock: Clock) -> None:
@@ -73,16 +77,16 @@ async def test_a_key_is_remembered_for_the_window_and_no_longer(stores: Stores, 
         keys.remember(start, run_id)
         clock.now += RECENT_SECONDS / 2
     # The first key is as old as the window when the third comes.
-    assert [keys.run_of(start) for start in asked] == ["", "r1", "r2"]
+    assert [keys.run_id_of(start) for start in asked] == ["", "r1", "r2"]
     clock.now += RECENT_SECONDS
     keys.remember(request("hi", idempotency_key=f"{AUTO_PREFIX}new"), "r3")
-    assert [keys.run_of(start) for start in asked] == ["", "", ""]
+    assert [keys.run_id_of(start) for start in asked] == ["", "", ""]
 
 
 async def test_a_run_without_a_key_is_nobodys_repeat(stores: Stores) -> None:
     keys = IdempotencyIndex(stores.runs)
     keys.remember(request("hi"), "r0")
-    assert keys.run_of(request("hi")) == ""
+    assert keys.run_id_of(request("hi")) == ""
     assert not keys.needs_lookup(request("hi"))
     assert not keys._recent
 
@@ -95,9 +99,9 @@ async def test_only_keys_that_callers_give_and_memory_does_not_know_are_looked_u
         keys.remember(start, "r0")
         assert not keys.needs_lookup(start)
         keys.forget({"r1"})
-        assert keys.run_of(start) == "r0"
+        assert keys.run_id_of(start) == "r0"
         keys.forget({"r0"})
-        assert keys.run_of(start) == ""
+        assert keys.run_id_of(start) == ""
         assert keys.needs_lookup(start) is looked_up
 
 
@@ -105,7 +109,7 @@ async def test_the_keys_of_one_owner_mean_nothing_to_another(stores: Stores) -> 
     keys = IdempotencyIndex(stores.runs)
     keys.remember(request("hi", idempotency_key="k", request={"user_id": "ada"}), "r0")
     for user_id, run_id in (("ada", "r0"), ("bob", "")):
-        assert keys.run_of(request("hi", idempotency_key="k", request={"user_id": user_id})) == run_id
+        assert keys.run_id_of(request("hi", idempotency_key="k", request={"user_id": user_id})) == run_id
 
 
 async def test_an_automatic_key_means_the_same_run_after_a_restart(engine_of: Engines) -> None:
@@ -117,9 +121,9 @@ async def test_an_automatic_key_means_the_same_run_after_a_restart(engine_of: En
 
     keyed = request("hi", background=True, idempotency_key=f"{AUTO_PREFIX}{time.time()}")
     engine = await engine_of(app)
-    first = engine.launch_now(keyed)
+    first = engine.admit_now(keyed)
     assert isinstance(first, Execution)
     await text_of(engine, first)
     await engine.stop()
     engine = await engine_of(app)
-    assert await engine.launch(keyed) == first.run.run_id
+    assert await engine.admit(keyed) == first.run.run_id

@@ -43,7 +43,7 @@ def agent(attempts: list[tuple[str, int]]) -> AgentApp:
 
 def launch(engine: RunEngine, text: str) -> Execution:
     policy = query_pb2.SESSION_BUSY_POLICY_ENQUEUE
-    launched = engine.launch_now(request(text, request=SESSION, background=True, if_session_busy=policy))
+    launched = engine.admit_now(request(text, request=SESSION, background=True, if_session_busy=policy))
     assert isinstance(launched, Execution)
     return launched
 
@@ -141,9 +141,9 @@ class Aftermath:
         await self.stores.runs.commit(Commit([record], [Chunk(run_id, 0, 0, frame.SerializeToString())]))
 
     async def taken_up(self, run_id: str, parent: LiveRun | None = None) -> LiveRun | None:
-        for left in await self.recovery.unfinished():
+        for left in await self.recovery.find_unfinished():
             if left.record.run_id == run_id:
-                taken = await self.recovery.take_up(left, parent)
+                taken = await self.recovery.recover(left, parent)
                 return None if taken is None else taken.run
         raise AssertionError(f"{run_id} is not to be taken up")
 
@@ -173,7 +173,7 @@ async def test_runs_that_wait_keep_their_turns_and_come_behind_those_that_starte
     await aftermath.leave("asks", "input_required", at=4.0, parent_run_id="middle")
     await aftermath.leave("works", "in_progress", at=5.0, parent_run_id="top")
     await aftermath.leave("orphan", "input_required", at=6.0, parent_run_id="gone")
-    left = await aftermath.recovery.unfinished()
+    left = await aftermath.recovery.find_unfinished()
     assert [(each.record.run_id, each.waits, each.parent_run_id) for each in left] == [
         ("top", True, ""),
         ("middle", True, "top"),
@@ -182,14 +182,14 @@ async def test_runs_that_wait_keep_their_turns_and_come_behind_those_that_starte
         ("early", False, ""),
         ("works", False, "top"),
     ]
-    assert [each.begun for each in left] == [True] * 6
+    assert [each.has_started for each in left] == [True] * 6
 
 
 async def test_a_run_goes_on_behind_what_its_log_has(aftermath: Aftermath) -> None:
     await aftermath.leave("r", "in_progress", at=5.0)
     run = await aftermath.taken_up("r")
     assert run is not None
-    assert (run.next_sequence_number, run.published, run.inherited) == (1, 0, True)
+    assert (run.next_sequence_number, run.published, run.was_recovered) == (1, 0, True)
     assert (run.created_at, run.attempt, run.status) == (5.0, 2, Status.IN_PROGRESS)
     assert run.record is not None
     assert run.paused_at is None
@@ -262,20 +262,20 @@ async def test_the_time_since_a_run_was_cut_off_at_work_counts(
     await aftermath.leave("r", status, at=100.0, budget=budget, used=used)
     run = await aftermath.taken_up("r", above)
     assert run is not None
-    assert run.quotas is not None
-    assert (run.quotas.used().wall_time, run.quotas.used().tool_calls) == (7.0 + waited, 1)
-    assert run.quotas.take(BudgetLimit.TOOL_CALLS)
+    assert run.budget_tracker is not None
+    assert (run.budget_tracker.used().wall_time, run.budget_tracker.used().tool_calls) == (7.0 + waited, 1)
+    assert run.budget_tracker.try_count(BudgetLimit.TOOL_CALLS)
     assert parent.used().tool_calls == 1
     # A clock that was set back does not reduce the time used.
     monkeypatch.setattr(time, "time", lambda: 50.0)
     run = await aftermath.taken_up("r")
     assert run is not None
-    assert run.quotas is not None
-    assert run.quotas.used().wall_time == 7.0
+    assert run.budget_tracker is not None
+    assert run.budget_tracker.used().wall_time == 7.0
     await aftermath.leave("free", status)
     free = await aftermath.taken_up("free")
     assert free is not None
-    assert free.quotas is None
+    assert free.budget_tracker is None
 
 
 async def test_what_a_failed_run_had_said_is_read_from_its_whole_log(
@@ -290,7 +290,7 @@ async def test_what_a_failed_run_had_said_is_read_from_its_whole_log(
         await aftermath.stores.runs.commit(
             Commit(chunks=[Chunk("r", number, number, frame.SerializeToString())])
         )
-    said = await aftermath.recovery.said("r")
+    said = await aftermath.recovery.read_output("r")
     assert [finished.message.id for finished in said.finished] == ["msg_1", "msg_2", "msg_3"]
     assert await aftermath.taken_up("r") is None
     last = await aftermath.stores.runs.last("r")

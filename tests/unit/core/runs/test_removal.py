@@ -42,8 +42,8 @@ async def test_an_idle_session_goes_with_its_sandboxes(
 ) -> None:
     await stores.runs.commit(Commit(sessions=[NewSession("ada", name, 1.0) for name in ("s1", "s2")]))
     for name in ("s1", "s2"):
-        await sandboxes.own("ada", name, Spec())
-    await removal.idle_session("ada", "s1", 2.0)
+        await sandboxes.get_or_create_own("ada", name, Spec())
+    await removal.delete_idle_session("ada", "s1", 2.0)
     assert [one.session_id for one in await stores.sessions.list("ada", None, 10)] == ["s2"]
     assert boxed(sandboxes) == ["s2"]
 
@@ -52,9 +52,9 @@ async def test_a_session_that_was_used_since_keeps_its_sandboxes(
     removal: Removal, stores: Stores, sandboxes: CoreSandboxes
 ) -> None:
     await stores.runs.commit(Commit(sessions=[NewSession("ada", "s1", 3.0)]))
-    await sandboxes.own("ada", "s1", Spec())
+    await sandboxes.get_or_create_own("ada", "s1", Spec())
     with pytest.raises(SessionNotFound):
-        await removal.idle_session("ada", "s1", 2.0)
+        await removal.delete_idle_session("ada", "s1", 2.0)
     assert (await stores.sessions.get("ada", "s1")).session_id == "s1"
     assert boxed(sandboxes) == ["s1"]
 
@@ -63,9 +63,9 @@ async def test_a_session_in_which_nobody_said_anything_loses_its_sandboxes_too(
     removal: Removal, sandboxes: CoreSandboxes
 ) -> None:
     for name in ("s1", "s2"):
-        await sandboxes.own("ada", name, Spec())
+        await sandboxes.get_or_create_own("ada", name, Spec())
     with pytest.raises(SessionNotFound):
-        await removal.session("ada", "s1")
+        await removal.delete_session("ada", "s1")
     assert boxed(sandboxes) == ["s2"]
 
 
@@ -84,10 +84,10 @@ async def test_runs_go_with_their_results_configs_and_keys(
     for start, run_id in zip(asked, ("r1", "r2", "r3"), strict=True):
         keys.remember(start, run_id)
     told: list[Collection[str]] = []
-    removal.tell(told.append)
-    assert await removal.runs(["r1", "r3"]) == (2, 2)
+    removal.add_deletion_listener(told.append)
+    assert await removal.delete_runs(["r1", "r3"]) == (2, 2)
     assert [await stores.results.count(run_id) for run_id in ("r1", "r2", "r3")] == [0, 1, 0]
     assert [record.run_id for record in await stores.pushes.undelivered()] == ["r2"]
-    assert [keys.run_of(start) for start in asked] == ["", "r2", ""]
+    assert [keys.run_id_of(start) for start in asked] == ["", "r2", ""]
     assert told == [{"r1", "r3"}]
     assert (await stores.runs.get("r2")).run_id == "r2"

@@ -37,13 +37,13 @@ async def test_nothing_is_seen_before_it_is_durable(engine_of: Engines, stores: 
     disk = Disk(stores)
     disk.delay = 0.05
     engine = await engine_of(agent(count))
-    execution = engine.launch_now(request("10"))
+    execution = engine.admit_now(request("10"))
     reader = engine.read(execution)
     assert reader.poll() == b""
     await asyncio.sleep(0.02)
     assert reader.poll() == b""
     assert engine.execution(execution.run.run_id) is None
-    await engine.durable(execution.run, 0)
+    await engine.wait_durable(execution.run, 0)
     for after in range(execution.run.published + 1, execution.run.next_sequence_number):
         with pytest.raises(CursorAhead):
             engine.watch_live(execution.run.run_id, after)
@@ -64,33 +64,33 @@ async def test_an_agent_can_not_run_far_ahead_of_the_store(engine_of: Engines, s
 
     engine = await engine_of(agent(endless))
     disk.delay = 0.2
-    execution = engine.launch_now(request("go"))
+    execution = engine.admit_now(request("go"))
     await asyncio.sleep(0.1)
     assert produced <= 600
-    await engine.durable(execution.run, 0)
+    await engine.wait_durable(execution.run, 0)
     await engine.cancel(execution.run.run_id)
 
 
 async def test_a_store_that_refuses_delays_runs_and_loses_nothing(engine_of: Engines, stores: Stores) -> None:
     disk = Disk(stores)
     engine = await engine_of(agent(count))
-    execution = engine.launch_now(request("5"))
+    execution = engine.admit_now(request("5"))
     disk.refuses = True
     await asyncio.sleep(0.1)
     with pytest.raises(StoreUnavailable):
-        engine.launch_now(request("5"))
+        engine.admit_now(request("5"))
     disk.refuses = False
     events = await read(engine.read(execution))
     assert [event.sequence_number for event in events] == list(range(len(events)))
     assert events[-1].response.status == events_pb2.RUN_STATUS_COMPLETED
-    assert await read(engine.read(engine.launch_now(request("1"))))
+    assert await read(engine.read(engine.admit_now(request("1"))))
 
 
 async def test_many_runs_share_a_transaction(engine_of: Engines, stores: Stores) -> None:
     disk = Disk(stores)
     engine = await engine_of(agent(count))
     disk.delay = 0.01
-    readers = [engine.read(engine.launch_now(request("20"))) for _ in range(100)]
+    readers = [engine.read(engine.admit_now(request("20"))) for _ in range(100)]
     await asyncio.gather(*(read(reader) for reader in readers))
     assert len(disk.commits) < 20
 
@@ -101,7 +101,7 @@ async def test_a_plain_function_runs_beside_the_loop(engine_of: Engines) -> None
         return "done"
 
     engine = await engine_of(agent(slow))
-    reading = asyncio.create_task(read(engine.read(engine.launch_now(request("go")))))
+    reading = asyncio.create_task(read(engine.read(engine.admit_now(request("go")))))
     ticks = 0
     while not reading.done():
         await asyncio.sleep(0.01)
@@ -123,7 +123,7 @@ async def test_a_plain_generator_is_stopped_and_its_clean_up_awaited(engine_of: 
             cleaned.append(True)
 
     engine = await engine_of(agent(endless))
-    execution = engine.launch_now(request("go"))
+    execution = engine.admit_now(request("go"))
     await asyncio.sleep(0.05)
     await engine.cancel(execution.run.run_id)
     assert cleaned == [True]
@@ -136,13 +136,13 @@ async def test_a_plain_generator_may_ask(engine_of: Engines) -> None:
         yield f"hello {answer[0].text}"
 
     engine = await engine_of(agent(asking))
-    execution = engine.launch_now(request("go"))
+    execution = engine.admit_now(request("go"))
     await read(engine.read(execution))
     await engine.resume(
         execution.run.run_id, "", [Message(Role.USER, (TextContent("Ada"),), id="msg_answer")]
     )
     events = await read(engine.read(execution, execution.run.published - 1))
-    while not execution.run.ended:
+    while not execution.run.is_terminal_durable:
         events = await read(engine.read(execution, events[-1].sequence_number))
     assert events[-1].response.output[-1].content[0].text == "hello Ada"
 
@@ -153,7 +153,7 @@ async def test_an_agents_own_error_keeps_its_code(engine_of: Engines) -> None:
         raise AgentError("no quota", code="QUOTA")
 
     engine = await engine_of(agent(failing))
-    events = await read(engine.read(engine.launch_now(request("go"))))
+    events = await read(engine.read(engine.admit_now(request("go"))))
     assert events[-1].response.error.code == "QUOTA"
     assert events[-1].response.output[0].status == events_pb2.RUN_STATUS_INCOMPLETE
 
@@ -163,7 +163,7 @@ async def test_what_can_not_be_yielded_is_named(engine_of: Engines) -> None:
         yield object()
 
     engine = await engine_of(agent(odd))
-    events = await read(engine.read(engine.launch_now(request("go"))))
+    events = await read(engine.read(engine.admit_now(request("go"))))
     assert "object" in events[-1].response.error.message
 
 
@@ -174,7 +174,7 @@ async def test_dicts_are_read_as_what_they_say(engine_of: Engines) -> None:
         yield {"role": "assistant", "content": "a message"}
 
     engine = await engine_of(agent(dicts))
-    events = await read(engine.read(engine.launch_now(request("go"))))
+    events = await read(engine.read(engine.admit_now(request("go"))))
     output = events[-1].response.output
     assert [part.WhichOneof("value") for message in output for part in message.content] == [
         "text",
@@ -201,7 +201,7 @@ async def test_an_agent_that_swallows_cancellation_is_told_again(
                     raise
 
     engine = await engine_of(agent(stubborn))
-    execution = engine.launch_now(request("go"))
+    execution = engine.admit_now(request("go"))
     await asyncio.sleep(0.02)
     await engine.cancel(execution.run.run_id)
     assert execution.run.status is Status.CANCELED
@@ -213,20 +213,20 @@ async def test_limits_and_drain_are_typed(engine_of: Engines) -> None:
         await asyncio.sleep(30)
 
     engine: RunEngine = await engine_of(agent(waiting), live_runs=2)
-    first = engine.launch_now(request("go"))
+    first = engine.admit_now(request("go"))
     assert not isinstance(first, str)
-    engine.launch_now(request("go"))
+    engine.admit_now(request("go"))
     with pytest.raises(LimitExceeded):
-        engine.launch_now(request("go"))
+        engine.admit_now(request("go"))
     engine.draining = True
     with pytest.raises(Draining):
-        engine.launch_now(request("go"))
+        engine.admit_now(request("go"))
 
 
 async def test_an_unknown_agent_is_not_found(engine_of: Engines) -> None:
     engine = await engine_of(agent(count))
     with pytest.raises(AgentNotFound):
-        engine.launch_now(request("go", agent_name="nobody"))
+        engine.admit_now(request("go", agent_name="nobody"))
 
 
 async def test_a_repeat_of_a_request_has_its_digest() -> None:
@@ -262,7 +262,7 @@ async def test_what_can_not_be_encoded_fails_the_run_and_nothing_else(
         yield ODD[name]
 
     engine = await engine_of(agent(odd))
-    events = await read(engine.read(engine.launch_now(request("go"))))
+    events = await read(engine.read(engine.admit_now(request("go"))))
     assert events[-1].response.HasField("completed_time")
     assert [event.sequence_number for event in events] == list(range(len(events)))
 
@@ -277,7 +277,7 @@ async def test_an_exception_with_odd_words_still_ends_the_run(
         raise ValueError("\ud800" + "x" * 100_000)
 
     engine = await engine_of(agent(odd))
-    events = await read(engine.read(engine.launch_now(request("go"))))
+    events = await read(engine.read(engine.admit_now(request("go"))))
     assert events[-1].response.status == events_pb2.RUN_STATUS_FAILED
     assert len(events[-1].response.error.message) <= 8192
 
@@ -292,7 +292,7 @@ async def test_an_agent_that_can_not_be_stopped_does_not_keep_the_engine(
         free.wait(30)
 
     engine = await engine_of(agent(deaf))
-    engine.launch_now(request("go"))
+    engine.admit_now(request("go"))
     await asyncio.sleep(0.05)
     await asyncio.wait_for(engine.stop(), 5)
     free.set()

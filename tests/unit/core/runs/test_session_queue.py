@@ -27,64 +27,64 @@ def lanes() -> SessionQueue:
 def test_who_waits_executes_in_order_once_those_before_have_left(lanes: SessionQueue) -> None:
     first, second, third = (run(name) for name in ("r1", "r2", "r3"))
     lanes.enter(first)
-    lanes.wait(second)
-    lanes.wait(third)
-    assert lanes.busy(first.session) is first
+    lanes.enqueue(second)
+    lanes.enqueue(third)
+    assert lanes.blocking_run(first.session) is first
     assert lanes.active(first.session) == [first]
-    assert lanes.leave(first) is second
-    assert (lanes.active(first.session), lanes.busy(first.session)) == ([second], second)
-    assert lanes.leave(second) is third
-    assert lanes.leave(third) is None
-    assert (lanes.active(first.session), lanes.busy(first.session)) == ([], None)
+    assert lanes.release(first) is second
+    assert (lanes.active(first.session), lanes.blocking_run(first.session)) == ([second], second)
+    assert lanes.release(second) is third
+    assert lanes.release(third) is None
+    assert (lanes.active(first.session), lanes.blocking_run(first.session)) == ([], None)
 
 
 def test_who_runs_beside_another_lets_nobody_in(lanes: SessionQueue) -> None:
     first, beside, waiting = (run(name) for name in ("r1", "r2", "r3"))
     lanes.enter(first)
     lanes.enter(beside)
-    lanes.wait(waiting)
-    assert lanes.busy(first.session) is first
-    assert lanes.leave(first) is None
+    lanes.enqueue(waiting)
+    assert lanes.blocking_run(first.session) is first
+    assert lanes.release(first) is None
     assert lanes.active(first.session) == [beside]
-    assert lanes.leave(beside) is waiting
+    assert lanes.release(beside) is waiting
 
 
 def test_who_leaves_the_queue_is_let_in_no_more(lanes: SessionQueue) -> None:
     first, second, third = (run(name) for name in ("r1", "r2", "r3"))
     lanes.enter(first)
-    lanes.wait(second)
-    lanes.wait(third)
-    assert lanes.leave(second) is None
+    lanes.enqueue(second)
+    lanes.enqueue(third)
+    assert lanes.release(second) is None
     assert lanes.active(first.session) == [first]
-    assert lanes.leave(first) is third
-    assert lanes.leave(third) is None
+    assert lanes.release(first) is third
+    assert lanes.release(third) is None
 
 
 def test_a_queue_without_anybody_before_it_is_in_the_way_too(lanes: SessionQueue) -> None:
     waiting = run("r1")
-    lanes.wait(waiting)
-    lanes.wait(run("r2"))
-    assert lanes.busy(waiting.session) is waiting
+    lanes.enqueue(waiting)
+    lanes.enqueue(run("r2"))
+    assert lanes.blocking_run(waiting.session) is waiting
     assert lanes.active(waiting.session) == []
 
 
 def test_others_are_those_that_execute_and_those_that_wait(lanes: SessionQueue) -> None:
     first, second = run("r1"), run("r2")
-    assert not lanes.others(first.session, "r1")
+    assert not lanes.has_other_run(first.session, "r1")
     lanes.enter(first)
-    assert not lanes.others(first.session, "r1")
-    assert lanes.others(first.session, "r2")
-    lanes.wait(second)
-    assert lanes.others(first.session, "r1")
-    assert lanes.others(first.session, "r2")
+    assert not lanes.has_other_run(first.session, "r1")
+    assert lanes.has_other_run(first.session, "r2")
+    lanes.enqueue(second)
+    assert lanes.has_other_run(first.session, "r1")
+    assert lanes.has_other_run(first.session, "r2")
 
 
 def test_sessions_of_others_are_apart_and_what_is_empty_is_forgotten(lanes: SessionQueue) -> None:
     runs = [run("r1"), run("r2", "other"), run("r3", user_id="bob")]
     for each in runs:
-        assert lanes.busy(each.session) is None
+        assert lanes.blocking_run(each.session) is None
         lanes.enter(each)
     assert [lanes.active(each.session) for each in runs] == [[each] for each in runs]
     for each in runs:
-        assert lanes.leave(each) is None
+        assert lanes.release(each) is None
     assert not lanes._lanes

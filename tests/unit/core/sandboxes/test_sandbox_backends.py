@@ -26,7 +26,7 @@ async def test_a_caller_chooses_among_the_backends_that_there_are(
             held = await sandboxes.create("ann", "s", Spec(), asked)
             assert held.backend == backend
             assert tier in (None, sandboxes.tier(held))
-            assert (await held.box.run_cell("6 * 7")).rich[0].data["text/plain"] == b"42"
+            assert (await held.handle.run_cell("6 * 7")).rich[0].data["text/plain"] == b"42"
         with pytest.raises(SandboxUnsupported):
             await sandboxes.create("ann", "s", Spec(), "docker:runsc")
     finally:
@@ -71,9 +71,9 @@ def test_the_operator_says_which_mounts_are_shown_as_their_owner(tmp_path: Path)
         (tmp_path / name / "x").mkdir(parents=True)
     allowed = AllowedMounts((f"{tmp_path}/own:own", f"{tmp_path}/rw:rw"))
     asked = tuple(Mount(f"{tmp_path}/{name}/x", "/data", writable=True) for name in ("own", "rw"))
-    assert [mount.as_owner for mount in allowed.opened(asked)] == [True, False]
+    assert [mount.as_owner for mount in allowed.open_mounts(asked)] == [True, False]
     stolen = Mount(f"{tmp_path}/rw", "/data", as_owner=True)
-    assert not allowed.opened((stolen,))[0].as_owner
+    assert not allowed.open_mounts((stolen,))[0].as_owner
 
 
 def test_a_mount_leads_nowhere_else_than_below_what_the_operator_named(tmp_path: Path) -> None:
@@ -85,17 +85,17 @@ def test_a_mount_leads_nowhere_else_than_below_what_the_operator_named(tmp_path:
     os.mkfifo(tmp_path / "real/shown/pipe")
     allowed = AllowedMounts((f"{tmp_path}/named/shown",))
     for name in ("named", "real"):
-        (mount,) = allowed.opened((Mount(f"{tmp_path}/{name}/shown/x/", "/data"),))
+        (mount,) = allowed.open_mounts((Mount(f"{tmp_path}/{name}/shown/x/", "/data"),))
         assert mount.opened is not None
         assert mount.source == mount.opened.path == f"{tmp_path}/real/shown/x"
     for path in ("out", "same", "pipe", "none", "../secret", "x/../../secret"):
         with pytest.raises(InvalidArgument):
-            allowed.opened((Mount(f"{tmp_path}/real/shown/{path}", "/data"),))
+            allowed.open_mounts((Mount(f"{tmp_path}/real/shown/{path}", "/data"),))
     with pytest.raises(InvalidArgument):
-        allowed.opened((Mount(f"{tmp_path}/real/shown/x", "/data", writable=True),))
+        allowed.open_mounts((Mount(f"{tmp_path}/real/shown/x", "/data", writable=True),))
     (tmp_path / "real/shown").rename(tmp_path / "real/moved")
     (tmp_path / "real/shown").symlink_to("secret")
-    (mount,) = allowed.opened((Mount(f"{tmp_path}/real/shown/x", "/data"),))
+    (mount,) = allowed.open_mounts((Mount(f"{tmp_path}/real/shown/x", "/data"),))
     assert mount.opened is not None
     assert mount.opened.inode[1] == (tmp_path / "real/moved/x").stat().st_ino
 
@@ -109,14 +109,14 @@ def test_a_directory_to_show_that_is_not_understood_or_not_there_stops_the_start
 def test_the_operator_says_which_modules_are_preloaded() -> None:
     asked = Spec(preload=("test.support", "numpy"))
     with pytest.raises(InvalidArgument, match=r"test\.support.*import it in a cell"):
-        SandboxPolicy().allowed(asked)
-    SandboxPolicy().allowed(Spec(preload=("numpy",)))
+        SandboxPolicy().check_spec(asked)
+    SandboxPolicy().check_spec(Spec(preload=("numpy",)))
     for preload in (("numpy", "test.support"), ("*",)):
-        assert SandboxPolicy(preload=preload).allowed(asked).preload == ("numpy", "test.support")
+        assert SandboxPolicy(preload=preload).check_spec(asked).preload == ("numpy", "test.support")
     with pytest.raises(InvalidArgument, match="numpy"):  # allowing a submodule does not allow its package
-        SandboxPolicy(preload=("numpy.linalg",)).allowed(Spec(preload=("numpy",)))
+        SandboxPolicy(preload=("numpy.linalg",)).check_spec(Spec(preload=("numpy",)))
     with pytest.raises(InvalidArgument):
-        SandboxPolicy(preload=()).allowed(Spec(preload=("numpy",)))
+        SandboxPolicy(preload=()).check_spec(Spec(preload=("numpy",)))
 
 
 def test_settings_name_modules(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,16 +132,16 @@ def test_the_operator_bounds_the_network() -> None:
     bounds = NetworkBounds(hosts=("*.example.com", "pypi.org"), deny=("10.1.0.0/16",), open=("10.0.0.0/8",))
     policy = SandboxPolicy(network_bounds=bounds)
     widened = NetworkPolicy(("a.example.com", "pypi.org:443"), NetworkBounds(open=("127.0.0.0/8",)))
-    assert policy.allowed(Spec(network=widened)).network == NetworkPolicy(widened.allow_hosts, bounds)
-    assert policy.allowed(Spec()) == policy.allowed(Spec(network=NetworkPolicy(bounds=bounds)))
-    assert policy.allowed(Spec()).network == NetworkPolicy()
+    assert policy.check_spec(Spec(network=widened)).network == NetworkPolicy(widened.allow_hosts, bounds)
+    assert policy.check_spec(Spec()) == policy.check_spec(Spec(network=NetworkPolicy(bounds=bounds)))
+    assert policy.check_spec(Spec()).network == NetworkPolicy()
     for host in ("example.com", "*.com", "pypi.org:22", "tcp://a.example.com:443"):
         with pytest.raises(InvalidArgument, match=r"allow_hosts\[1\].*operator"):
-            policy.allowed(Spec(network=NetworkPolicy(("pypi.org", host))))
+            policy.check_spec(Spec(network=NetworkPolicy(("pypi.org", host))))
     with pytest.raises(InvalidArgument, match="not a host"):
-        policy.allowed(Spec(network=NetworkPolicy(("a/b",))))
+        policy.check_spec(Spec(network=NetworkPolicy(("a/b",))))
     with pytest.raises(InvalidArgument, match="no network"):
-        SandboxPolicy(network=False).allowed(Spec(network=NetworkPolicy(("pypi.org",))))
+        SandboxPolicy(network=False).check_spec(Spec(network=NetworkPolicy(("pypi.org",))))
 
 
 def test_bounds_of_the_network_are_read_when_a_core_starts() -> None:

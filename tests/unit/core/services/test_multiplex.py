@@ -226,16 +226,16 @@ def test_a_run_is_given_up_once_its_reader_has_left(way: str) -> None:
                 case "is gone":
                     await world.close()
                 case _:
-                    world.drain.cut()
+                    world.drain.interrupt_all()
                     await world.settled()
                     assert stream.end is not None
                     assert stream.end.reason == "DRAINING"
             world.move_on(99)
             await world.settled()
-            assert not run.ended
+            assert not run.is_terminal_durable
             world.move_on(2)
             await world.settled()
-            assert run.ended
+            assert run.is_terminal_durable
             assert run.error is not None
             assert run.error.code == "reader_gone"
         finally:

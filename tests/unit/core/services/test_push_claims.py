@@ -37,7 +37,7 @@ async def test_who_takes_over_goes_on_behind_what_was_delivered(claims: PushClai
     with claims.claiming() as first:
         assert await Told(first).next() == ([("r", "c", -1)], [])
         for number in (3, 7, 5):
-            claims.delivered(("r", "c"), "v1", number, ended=False)
+            claims.record_delivery(("r", "c"), "v1", number, ended=False)
     with claims.claiming() as second:
         assert await Told(second).next() == ([("r", "c", 7)], [])
 
@@ -45,9 +45,9 @@ async def test_who_takes_over_goes_on_behind_what_was_delivered(claims: PushClai
 async def test_an_earlier_revision_moves_no_cursor_and_ends_nothing(claims: PushClaims) -> None:
     claims.add(config())
     claims.add(config(revision="v2"))
-    claims.delivered(("r", "c"), "v1", 9, ended=False)
-    claims.delivered(("r", "c"), "v1", 9, ended=True)
-    claims.delivered(("r", "nobody"), "v1", 9, ended=True)
+    claims.record_delivery(("r", "c"), "v1", 9, ended=False)
+    claims.record_delivery(("r", "c"), "v1", 9, ended=True)
+    claims.record_delivery(("r", "nobody"), "v1", 9, ended=True)
     with claims.claiming() as claimer:
         assert await Told(claimer).next() == ([("r", "c", -1)], [])
 
@@ -55,7 +55,7 @@ async def test_an_earlier_revision_moves_no_cursor_and_ends_nothing(claims: Push
 async def test_what_has_ended_is_nobodys(claims: PushClaims) -> None:
     claims.add(config())
     with claims.claiming() as first:
-        claims.delivered(("r", "c"), "v1", 9, ended=True)
+        claims.record_delivery(("r", "c"), "v1", 9, ended=True)
         assert first.held == set()
     with claims.claiming() as second:
         assert await Told(second).next() == ([], [])

@@ -130,7 +130,7 @@ async def test_a_repeat_that_memory_knows_is_read_from_its_first_event(engine: R
         first = await wait_reader(open_run_reader(engine, asked))
         run = engine._live[first.run_id].run
         await run.wait_published(2)
-        assert not engine.needs_lookup(
+        assert not engine.needs_store(
             to_run_request(query("wait", idempotency_key="auto:1", background=True))
         )
         again = await wait_reader(

@@ -24,11 +24,11 @@ CONFIG = PushRecord("r1", "c1", SECRETS[0], SECRETS[1], "Bearer", SECRETS[2], -1
 
 def test_a_sealed_text_is_opened_by_its_key_in_its_place_only() -> None:
     keys = EncryptionKeys(OLD)
-    text = keys.seal("sécret", "here")
+    text = keys.encrypt("sécret", "here")
     assert is_encrypted(text)
     assert "sécret" not in text
-    assert text != keys.seal("sécret", "here")
-    assert keys.open(text, "here") == "sécret"
+    assert text != keys.encrypt("sécret", "here")
+    assert keys.decrypt(text, "here") == "sécret"
     tampered = text[:-6] + ("A" if text[-6] != "A" else "B") + text[-5:]
     for ring, sealed_text, place in (
         (keys, text, "there"),
@@ -38,15 +38,15 @@ def test_a_sealed_text_is_opened_by_its_key_in_its_place_only() -> None:
         (keys, "\x01no", "here"),
     ):
         with pytest.raises(UnknownKey):
-            ring.open(sealed_text, place)
+            ring.decrypt(sealed_text, place)
 
 
 def test_of_several_keys_the_first_seals_and_all_open() -> None:
     old, both = EncryptionKeys(OLD), EncryptionKeys(f"{NEW}\n{OLD}\n")
-    assert both.open(old.seal("x", "here"), "here") == "x"
-    assert not both.is_current(old.seal("x", "here"))
-    assert both.is_current(both.seal("x", "here"))
-    assert (both.seal("", "here"), both.open("clear", "here")) == ("", "clear")
+    assert both.decrypt(old.encrypt("x", "here"), "here") == "x"
+    assert not both.is_current(old.encrypt("x", "here"))
+    assert both.is_current(both.encrypt("x", "here"))
+    assert (both.encrypt("", "here"), both.decrypt("clear", "here")) == ("", "clear")
 
 
 @pytest.mark.parametrize("text", ["", " ", "x", "0f" * 31, OLD + "0", f"{OLD} x"])

@@ -455,7 +455,7 @@ async def test_a_group_that_is_gone_before_the_birth_ends_one_creation_only(
 ) -> None:
     if not backend._hierarchy.places():
         pytest.skip("NOT TESTED: no control groups can be made here")
-    ways_in = cgroups.SandboxCgroup.ways_in
+    ways_in = cgroups.SandboxCgroup.join_descriptors
 
     def pulled_away(group: cgroups.SandboxCgroup) -> tuple[list[int], list[int]]:
         found = ways_in(group)
@@ -464,7 +464,7 @@ async def test_a_group_that_is_gone_before_the_birth_ends_one_creation_only(
         return found
 
     await filled(backend)
-    monkeypatch.setattr(cgroups.SandboxCgroup, "ways_in", pulled_away)
+    monkeypatch.setattr(cgroups.SandboxCgroup, "join_descriptors", pulled_away)
     with pytest.raises(errors.BackendUnavailable):
         await backend._make(Spec(), plain(backend))
     monkeypatch.undo()

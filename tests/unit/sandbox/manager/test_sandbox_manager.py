@@ -21,23 +21,23 @@ async def test_a_session_has_one_sandbox_and_it_is_nobody_elses() -> None:
     async with SandboxManager({"local": LocalBackend()}) as manager:
         asked = {"user_id": "ann", "session_id": "s1"}
         held = await asyncio.gather(*(manager.own(Spec(), **asked) for _ in range(5)))
-        assert len({one.box.id for one in held}) == 1
+        assert len({one.handle.id for one in held}) == 1
         other = await manager.own(Spec(), user_id="bob", session_id="s1")
-        assert other.box.id != held[0].box.id
+        assert other.handle.id != held[0].handle.id
         with pytest.raises(errors.SandboxNotFound):
-            manager.get(held[0].box.id, only("bob"))
-        assert [one.box.id for one in manager.listed("bob")] == [other.box.id]
+            manager.get(held[0].handle.id, only("bob"))
+        assert [one.handle.id for one in manager.listed("bob")] == [other.handle.id]
         await manager.release("ann", "s1")
         with pytest.raises(errors.SandboxGone):
-            manager.get(held[0].box.id, only("ann"))
+            manager.get(held[0].handle.id, only("ann"))
         with pytest.raises(errors.SandboxGone):
-            manager.get(held[0].box.id)
+            manager.get(held[0].handle.id)
         with pytest.raises(errors.SandboxNotFound):
-            manager.get(held[0].box.id, only("bob"))
-        assert (await manager.own(Spec(), **asked)).box.id != held[0].box.id
+            manager.get(held[0].handle.id, only("bob"))
+        assert (await manager.own(Spec(), **asked)).handle.id != held[0].handle.id
         await manager.forget("ann")
         with pytest.raises(errors.SandboxNotFound):
-            manager.get(held[0].box.id)
+            manager.get(held[0].handle.id)
     assert await no_traces()
 
 
@@ -65,15 +65,15 @@ async def test_time_to_live_and_idle_time_end_a_sandbox_but_not_a_busy_one() -> 
         short = await manager.create(Spec(ttl_seconds=0.3), user_id="ann")
         idle = await manager.create(Spec(idle_seconds=0.3), user_id="ann")
         busy = await manager.create(Spec(idle_seconds=0.3), user_id="ann")
-        assert (await busy.box.run_cell("import time; time.sleep(1)")).ok
+        assert (await busy.handle.run_cell("import time; time.sleep(1)")).ok
         for held, cause in ((short, "expired"), (idle, "idle")):
             with pytest.raises(errors.SandboxGone) as caught:
-                manager.get(held.box.id, only("ann"))
+                manager.get(held.handle.id, only("ann"))
             assert caught.value.cause == cause
-        assert manager.get(busy.box.id).box.gone is None
+        assert manager.get(busy.handle.id).handle.gone is None
         manager.set_ttl(busy, 0.1)
         async with asyncio.timeout(5):
-            while busy.box.gone is None:
+            while busy.handle.gone is None:
                 await asyncio.sleep(0.02)
 
 
@@ -81,19 +81,19 @@ async def test_a_paused_sandbox_is_not_idle_but_its_time_to_live_goes_on() -> No
     async with SandboxManager({"local": LocalBackend()}) as manager:
         spec = Spec(idle_seconds=0.3, ttl_seconds=3.0)
         paused = await manager.create(spec)
-        await paused.box.run_cell("x = 1")
-        await paused.box.pause()
+        await paused.handle.run_cell("x = 1")
+        await paused.handle.pause()
         await asyncio.sleep(1)
-        assert manager.get(paused.box.id) is paused
+        assert manager.get(paused.handle.id) is paused
         with pytest.raises(errors.SandboxPaused, match="resume it"):
-            await paused.box.run_cell("x")
-        await paused.box.resume()
-        assert (await paused.box.run_cell("x")).rich[0].data["text/plain"] == b"1"
-        await paused.box.pause()
+            await paused.handle.run_cell("x")
+        await paused.handle.resume()
+        assert (await paused.handle.run_cell("x")).rich[0].data["text/plain"] == b"1"
+        await paused.handle.pause()
         async with asyncio.timeout(10):
-            while paused.box.gone is None:
+            while paused.handle.gone is None:
                 await asyncio.sleep(0.02)
-        assert paused.box.gone.cause == "expired"
+        assert paused.handle.gone.cause == "expired"
     assert await no_traces()
 
 
@@ -101,26 +101,26 @@ async def test_an_idle_sandbox_may_pause_until_the_next_call(monkeypatch: pytest
     monkeypatch.setattr("portico.sandbox.manager.expiry._NAP", 0.1)
     async with SandboxManager({"local": LocalBackend()}) as manager:
         held = await manager.create(Spec(idle_seconds=0.2, idle_action="pause"))
-        await held.box.run_cell("x = 1")
-        counting = await held.box.processes.start("i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done")
+        await held.handle.run_cell("x = 1")
+        counting = await held.handle.processes.start("i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done")
         async with asyncio.timeout(30):
-            while not held.box.paused:
+            while not held.handle.paused:
                 await asyncio.sleep(0.02)
-        before = held.box.last_used
+        before = held.handle.last_used
         await asyncio.sleep(0.5)
-        assert manager.get(held.box.id).box.paused
-        assert held.box.last_used == before
-        cells = await asyncio.gather(*(held.box.run_cell(f"x + {number}") for number in range(3)))
+        assert manager.get(held.handle.id).handle.paused
+        assert held.handle.last_used == before
+        cells = await asyncio.gather(*(held.handle.run_cell(f"x + {number}") for number in range(3)))
         assert [cell.rich[0].data["text/plain"] for cell in cells] == [b"1", b"2", b"3"]
-        (told,) = await held.box.processes.list_all()
+        (told,) = await held.handle.processes.list_all()
         assert (told.pid, told.exit_code) == (counting.pid, None)
         async with asyncio.timeout(30):
-            while not held.box.paused:
+            while not held.handle.paused:
                 await asyncio.sleep(0.02)
-        await held.box.pause()  # now it is an explicit pause
+        await held.handle.pause()  # now it is an explicit pause
         with pytest.raises(errors.SandboxPaused):
-            await held.box.run_cell("x")
-        await manager.delete(held.box.id)
+            await held.handle.run_cell("x")
+        await manager.delete(held.handle.id)
     assert await no_traces()
 
 
@@ -130,7 +130,7 @@ async def test_the_number_of_sandboxes_is_bounded() -> None:
         made = await asyncio.gather(*(manager.create(Spec()) for _ in range(3)), return_exceptions=True)
         refused = [one for one in made if isinstance(one, BaseException)]
         assert [type(one) for one in refused] == [errors.LimitExceeded]
-        await manager.delete(manager.listed()[0].box.id)
+        await manager.delete(manager.listed()[0].handle.id)
         await manager.create(Spec())
         with pytest.raises(errors.Unsupported):
             await manager.create(Spec(), backend="moon")
@@ -155,7 +155,7 @@ async def test_a_users_and_a_tenants_many_requests_at_once_do_not_pass_their_lim
         dead = manager.listed("a1")[0]
         dead.box.kill()  # type: ignore[attr-defined]
         async with asyncio.timeout(5):
-            while dead.box.gone is None:
+            while dead.handle.gone is None:
                 await asyncio.sleep(0.01)
         await manager.create(Spec(), user_id="a1")  # an ended sandbox does not count
 
@@ -164,13 +164,13 @@ async def test_of_ended_sandboxes_a_limited_number_is_remembered(monkeypatch: py
     monkeypatch.setattr("portico.sandbox.manager.registry._MAX_REMEMBERED", 1)
     async with SandboxManager({"local": LocalBackend()}) as manager:
         lives, first, second = [await manager.create(Spec()) for _ in range(3)]
-        await manager.delete(first.box.id)
-        await manager.delete(second.box.id)
-        assert manager.get(lives.box.id) is lives
+        await manager.delete(first.handle.id)
+        await manager.delete(second.handle.id)
+        assert manager.get(lives.handle.id) is lives
         with pytest.raises(errors.SandboxNotFound):
-            manager.get(first.box.id)
+            manager.get(first.handle.id)
         with pytest.raises(errors.SandboxGone):
-            manager.get(second.box.id)
+            manager.get(second.handle.id)
 
 
 async def test_a_sandbox_that_ended_by_itself_is_replaced_for_its_session() -> None:
@@ -178,25 +178,25 @@ async def test_a_sandbox_that_ended_by_itself_is_replaced_for_its_session() -> N
         held = await manager.own(Spec(), user_id="ann", session_id="s1")
         held.box.kill()  # type: ignore[attr-defined]
         async with asyncio.timeout(5):
-            while held.box.gone is None:
+            while held.handle.gone is None:
                 await asyncio.sleep(0.01)
         fresh = await manager.own(Spec(), user_id="ann", session_id="s1")
-        assert (await fresh.box.run_cell("1")).ok
+        assert (await fresh.handle.run_cell("1")).ok
 
 
 async def test_one_that_comes_while_another_is_ended_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     async with SandboxManager({"local": LocalBackend()}) as manager:
         slow = await manager.create(Spec(ttl_seconds=0.1))
-        destroy, begun = slow.box.destroy, asyncio.Event()
+        destroy, begun = slow.handle.destroy, asyncio.Event()
 
         async def slowly(cause: str) -> None:
             begun.set()
             await asyncio.sleep(0.2)
             await destroy(cause)
 
-        monkeypatch.setattr(slow.box, "destroy", slowly)
+        monkeypatch.setattr(slow.handle, "destroy", slowly)
         await begun.wait()
         late = await manager.create(Spec(ttl_seconds=0.1))
         async with asyncio.timeout(3):  # its checks are at most five seconds apart
-            while late.box.gone is None:
+            while late.handle.gone is None:
                 await asyncio.sleep(0.02)

@@ -54,7 +54,7 @@ class ReadProgress:
         """The number of the last event taken in; None before the first."""
         return self.next_number - 1 if self.next_number else None
 
-    def take_in(self, events: Sequence[events_pb2.Event]) -> int:
+    def add_frame(self, events: Sequence[events_pb2.Event]) -> int:
         """Moves past the events of one frame; looks at the first and the last only.
 
         Returns how many at the start were taken in before, and are to be left out.

@@ -185,7 +185,7 @@ class RunStream:
         events = frame.events
         if not events:
             return
-        repeats = self._received.take_in(events)
+        repeats = self._received.add_frame(events)
         if self._query is not None:
             self._query = None
             self._outage = Outage(self._resume_timeout)

@@ -18,11 +18,11 @@ class RunSink(Protocol):
     """Receives the items that an agent yields."""
 
     @property
-    def crowded(self) -> bool:
+    def needs_drain(self) -> bool:
         """Whether the agent must wait for `room` before it yields more."""
         ...
 
-    async def room(self) -> None:
+    async def drain(self) -> None:
         """Return when the sink accepts more items."""
         ...
 

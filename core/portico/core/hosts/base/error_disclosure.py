@@ -25,7 +25,7 @@ class ErrorDisclosure:
     def __init__(self, readers: ErrorAudience = "log") -> None:
         self._readers = readers
 
-    def outcome(
+    def status_and_error(
         self, error: BaseException, agent_name: str, run_id: str, *, stopping: bool
     ) -> Rejection | AgentError:
         """The error that callers get for an agent's exception.
@@ -40,7 +40,7 @@ class ErrorDisclosure:
             return error
         told = "the run was being stopped"
         if not stopping:
-            told = self.told(error, "agent %r raised in run %s", agent_name, run_id)
+            told = self.text_for_caller(error, "agent %r raised in run %s", agent_name, run_id)
         if isinstance(error, DomainError) and error.code in _WITHOUT_DATA:
             told = error.message
         return (
@@ -49,7 +49,7 @@ class ErrorDisclosure:
             else unknown_agent_error(error, told)
         )
 
-    def told(self, error: BaseException, about: str, *names: object) -> str:
+    def text_for_caller(self, error: BaseException, about: str, *names: object) -> str:
         """Log an exception with an id.
 
         Args:

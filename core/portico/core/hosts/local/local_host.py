@@ -121,9 +121,9 @@ class LocalHost(AgentRegistry):
                     step = await self._ask(stream, item, context)
                 else:
                     translate(item)
-                if sink.run.crowded:
+                if sink.run.needs_drain:
                     try:
-                        await sink.run.room()
+                        await sink.run.drain()
                     except asyncio.CancelledError as cancelled:
                         # The run is stopped while it waits for the log: raise that in the agent.
                         step = _thrower(stream, cancelled)
@@ -191,7 +191,7 @@ class LocalHost(AgentRegistry):
         if isinstance(error, AgentError) and not isinstance(error, ReportedError):
             return EndpointFailed(error.message, error_type=type(error).__name__)
         kind = type(error).__name__
-        told = self._words.told(error, "endpoint %s of agent %r raised", path, app.name)
+        told = self._words.text_for_caller(error, "endpoint %s of agent %r raised", path, app.name)
         return EndpointFailed(told or kind, error_type=kind)
 
 

@@ -46,13 +46,13 @@ class RemoteRun:
         context = self._context
         metadata = dict(context.cancel_metadata)
         flags = (context.cancelled, context.interrupted, context.restarting)
-        self._channel.tell("stop", context.run_id, *flags, metadata)
+        self._channel.send_notification("stop", context.run_id, *flags, metadata)
         self._told.set()
         # An interrupted agent has no time limit for its final output.
         if self._overdue is None and (context.cancelled or not context.interrupted):
             self._overdue = self._set_overdue()
 
-    def said(self, items: Sequence[Item], waits: bool) -> None:
+    def receive_items(self, items: Sequence[Item], waits: bool) -> None:
         """Pass on items of the agent; an item that is refused ends the run.
 
         Args:
@@ -70,18 +70,18 @@ class RemoteRun:
             return
         self._taken += window_cost(items)
         if (waits or self._taken >= WINDOW_ITEMS // 2) and self._making_room is None:
-            if self._sink.crowded:
+            if self._sink.needs_drain:
                 self._making_room = asyncio.create_task(self._make_room())
             else:
                 self._give_room()
 
     async def _make_room(self) -> None:
-        await self._sink.room()
+        await self._sink.drain()
         self._making_room = None
         self._give_room()
 
     def _give_room(self) -> None:
-        self._channel.tell("passed_on", self._context.run_id, self._taken)
+        self._channel.send_notification("passed_on", self._context.run_id, self._taken)
         self._taken = 0
 
     def serve(

@@ -164,7 +164,7 @@ class WorkerChannel(asyncio.Protocol):
         finally:
             self._send(Kind.CANCEL, number)
 
-    def tell(self, method: str, *args: Any) -> None:
+    def send_notification(self, method: str, *args: Any) -> None:
         """Send a note."""
         self._send(Kind.NOTE, 0, method, args)
 

@@ -59,7 +59,7 @@ class WorkerHandle:
                 worker._process = await launch(app, there)
             except OSError as error:
                 here.close()
-                told = words.told(error, "a process of agent %r cannot be started", app.name)
+                told = words.text_for_caller(error, "a process of agent %r cannot be started", app.name)
                 raise AgentError(
                     f"the agent's process cannot be started: {type(error).__name__}: {told}",
                     code=AGENT_CRASHED_CODE,
@@ -82,7 +82,7 @@ class WorkerHandle:
             if isinstance(error, AgentError):
                 raise AgentError(error.message, code=AGENT_CRASHED_CODE) from None
 
-            told = words.told(error, "a process of agent %r cannot initialise it", app.name)
+            told = words.text_for_caller(error, "a process of agent %r cannot initialise it", app.name)
             message = f"the agent's process cannot be started: {type(error).__name__}: {told}"
             raise AgentError(message, code=AGENT_CRASHED_CODE) from None
         return worker
@@ -110,7 +110,7 @@ class WorkerHandle:
     def note(self, method: str, args: tuple[Any, ...]) -> None:
         run_id, items, waits = args
         if (run := self._runs.get(run_id)) is not None:
-            run.said(items, waits)
+            run.receive_items(items, waits)
 
     # Calls to the worker.
 

@@ -44,7 +44,7 @@ class WorkerHost(AgentRegistry):
         await asyncio.gather(*(pool.stop() for pool in self._pools.values()))
 
     async def execute(self, app: AgentApp, context: Context, sink: RunSink) -> None:
-        worker = await self._pools[app.name].take()
+        worker = await self._pools[app.name].acquire()
         await worker.execute(context, sink)
 
     async def call_endpoint(self, app: AgentApp, path: str, body: Any) -> Any:
@@ -64,7 +64,7 @@ class WorkerHost(AgentRegistry):
 
     async def _worker(self, app: AgentApp) -> WorkerHandle:
         try:
-            return await self._pools[app.name].take()
+            return await self._pools[app.name].acquire()
         except AgentError as error:
             raise EndpointFailed(error.message, error_type=type(error).__name__) from None
 

@@ -51,7 +51,7 @@ class WorkerPool:
         await asyncio.gather(*(worker.stop() for worker in self._workers))
         self._next.cancel()
 
-    async def take(self) -> WorkerHandle:
+    async def acquire(self) -> WorkerHandle:
         """Return the worker with the least load, as soon as one is ready.
 
         Raises:

@@ -57,7 +57,7 @@ async def serve(
         sock=there,
     )
     await channel.closed
-    await cast(WorkerRuntime, channel.service).left()
+    await cast(WorkerRuntime, channel.service).on_core_lost()
     watch.stop()
 
 
@@ -102,9 +102,9 @@ class WorkerRuntime:
         if method == "stop":
             run.stop(*rest)
         else:
-            run.sink.passed_on(*rest)
+            run.sink.acknowledge(*rest)
 
-    async def left(self) -> None:
+    async def on_core_lost(self) -> None:
         """Cancel all runs: the core is gone."""
         tasks = [run.task for run in self._runs.values() if run.task is not None]
         for task in tasks:
@@ -117,7 +117,7 @@ class WorkerRuntime:
             await self._host.start()
         except AgentStartFailed as error:
             cause = error.__cause__ or error
-            told = self._words.told(cause, "the init function of agent %r raised", self._app.name)
+            told = self._words.text_for_caller(cause, "the init function of agent %r raised", self._app.name)
             raise AgentError(f"the agent's init function raised {type(cause).__name__}: {told}") from None
 
     async def _execute(self, run: "_Run") -> bool:
@@ -133,7 +133,9 @@ class WorkerRuntime:
         except asyncio.CancelledError:
             return False
         except BaseException as error:
-            raise self._words.outcome(error, self._app.name, order.run_id, stopping=run.stopped) from None
+            raise self._words.status_and_error(
+                error, self._app.name, order.run_id, stopping=run.stopped
+            ) from None
         finally:
             run.sink.flush()
             self._runs.pop(order.run_id, None)
@@ -222,17 +224,17 @@ class RemoteSink:
         self._moved = asyncio.Event()
 
     @property
-    def crowded(self) -> bool:
+    def needs_drain(self) -> bool:
         """Whether the window is used up, or unacknowledged items may exceed the budget."""
         return self._counted or self._ahead >= WINDOW_ITEMS
 
-    async def room(self) -> None:
+    async def drain(self) -> None:
         """Return when the core has acknowledged enough items; all of them, if they may exceed a budget."""
-        while self.crowded:
+        while self.needs_drain:
             self._moved.clear()
             await self._moved.wait()
 
-    def passed_on(self, units: int) -> None:
+    def acknowledge(self, units: int) -> None:
         """Handle the core's acknowledgement of units of the window."""
         self._ahead -= units
         self._counted = self._counted and self._ahead > 0
@@ -261,7 +263,7 @@ class RemoteSink:
         """Send the buffered items; called before any other message, to keep the order."""
         if self._items:
             items, self._items = self._items, []
-            self._channel.tell("said", self._run_id, items, self._counted)
+            self._channel.send_notification("said", self._run_id, items, self._counted)
 
 
 def _json(value: Any) -> bytes:

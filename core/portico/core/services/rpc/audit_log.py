@@ -105,7 +105,7 @@ def record_call(
         "method": name,
         "outcome": code,
         # With auth off the caller is unknown; a user_id in the line is then what the request claims.
-        "caller": None if who is None or stranger or who.believed else _names_of(who),
+        "caller": None if who is None or stranger or who.trusts_request_user else _names_of(who),
         "address": where.address,
     }
     if where.via:

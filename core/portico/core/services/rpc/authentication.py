@@ -60,7 +60,7 @@ class NoAuthentication(grpc.aio.ServerInterceptor):
         bind_principal(UNAUTHENTICATED_OPERATOR)
         return await continuation(handler_call_details)
 
-    def of_link(self, link: Principal) -> StreamAuthenticator:
+    def for_connection(self, link: Principal) -> StreamAuthenticator:
         return self
 
     def at_once(self, metadata: Mapping[str, str]) -> Principal | None:
@@ -84,7 +84,7 @@ class Authentication(grpc.aio.ServerInterceptor):
         self._origins = origins
         self._refusals = RefusalMetrics()
 
-    def of_link(self, link: Principal) -> "StreamAuthentication":
+    def for_connection(self, link: Principal) -> "StreamAuthentication":
         """Checks for the streams of a multiplexed call; `link` is the call's principal, which a stream
         without a credential gets."""
         return StreamAuthentication(self._authenticator, self._rates, self._refusals, link)

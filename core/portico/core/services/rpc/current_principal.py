@@ -63,21 +63,21 @@ def resolve_owner(user_id: str, field: str = "user_id", *, required: bool = True
     Raises InvalidArgument, Unauthenticated, PermissionDenied for another user who may not be named.
     """
     who = current_principal()
-    if who.believed:
+    if who.trusts_request_user:
         return check_id(user_id, field, required=required)
     if not user_id or user_id == who.user:
         return who.owner
-    if "admin" in who.allowed and user_id.startswith(TENANT_PREFIX):
+    if "admin" in who.scopes and user_id.startswith(TENANT_PREFIX):
         return user_id
-    if "act-as" in who.allowed:
-        return Principal(who.tenant, check_id(user_id, field), who.allowed).owner
+    if "act-as" in who.scopes:
+        return Principal(who.tenant, check_id(user_id, field), who.scopes).owner
     raise PermissionDenied(f"{field}: is not the caller's user id; leave it out", field=field)
 
 
 def session_owner(user_id: str, session_id: str) -> str:
     """Owner key of a session: the session's own id if auth is off and no user is named. Raises as
     owner_of."""
-    return resolve_owner(user_id or (session_id if current_principal().believed else ""))
+    return resolve_owner(user_id or (session_id if current_principal().trusts_request_user else ""))
 
 
 def resolve_list_owner(user_id: str) -> str:
@@ -86,7 +86,7 @@ def resolve_list_owner(user_id: str) -> str:
     Raises as owner_of.
     """
     who = current_principal()
-    if not user_id and "admin" in who.allowed:
+    if not user_id and "admin" in who.scopes:
         return ""
     return resolve_owner(user_id)
 
@@ -99,7 +99,7 @@ def is_visible(owner: str, *, reading: bool = False) -> bool:
 async def check_run_access(engine: RunEngine, run_id: str, *, reading: bool = False) -> None:
     """Raises RunNotFound for another user's run, as for one that does not exist."""
     who = current_principal()
-    if who.believed:
+    if who.trusts_request_user:
         return
     live = engine.live(run_id)
     if live is not None and who.owns(live.start.owner, reading=reading):
@@ -131,6 +131,6 @@ _FOR_DELIVERY = ("GetRun", "WatchRun", "GetAgent", "ListAgents", "GetCaller")
 def check_scope(who: Principal, method: str) -> None:
     """Raises PermissionDenied if the principal lacks the scope of the method."""
     scope = required_scope(method)
-    if scope in who.allowed or (method in _FOR_DELIVERY and "deliver" in who.allowed):
+    if scope in who.scopes or (method in _FOR_DELIVERY and "deliver" in who.scopes):
         return
     raise PermissionDenied(f"the credential lacks the scope {scope}", scope=scope)

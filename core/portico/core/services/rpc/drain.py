@@ -12,7 +12,7 @@ class Drain:
         self._cuts: set[Callable[[], None]] = set()
 
     @contextmanager
-    def watching(self, cut: Callable[[], None]) -> Iterator[None]:
+    def register(self, cut: Callable[[], None]) -> Iterator[None]:
         """Within the context, calls `cut` when streams must end; at once if the core is stopping already."""
         self._cuts.add(cut)
         try:
@@ -22,7 +22,7 @@ class Drain:
         finally:
             self._cuts.discard(cut)
 
-    def cut(self) -> None:
+    def interrupt_all(self) -> None:
         """Interrupts all open streams, and from now on every new one."""
         self.cutting = True
         for cut in tuple(self._cuts):

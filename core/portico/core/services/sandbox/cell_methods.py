@@ -52,7 +52,7 @@ class SandboxCells(SandboxMethods):
                 elif request.HasField("answer"):
                     continue  # the cell that asked has ended
                 # Looked up for each request: the sandbox may have ended.
-                box = self._box(held.box.id)
+                box = self._box(held.handle.id)
                 with translate_sandbox_errors(sandbox_id=box.id):
                     cell = box.cell_batches(request.code, _timeout(request), allow_input=request.allow_input)
                     async with aclosing(_answered(cell, inbox) if request.allow_input else cell) as batches:
@@ -79,15 +79,15 @@ class SandboxCells(SandboxMethods):
         if key:
             # If the request names neither user nor session, the generated session differs in a repeat, so the
             # key must not depend on it.
-            said = request.user_id or request.session_id or not current_principal().believed
+            said = request.user_id or request.session_id or not current_principal().trusts_request_user
             owner = user_id if said else ""
-            held = await self._sandboxes.keyed(
+            held = await self._sandboxes.get_or_create_keyed(
                 (owner, key), user_id, session_id, spec, backend, fresh=request.fresh
             )
         elif request.fresh:
             held = await self._sandboxes.create(user_id, session_id, spec, backend)
         else:
-            held = await self._sandboxes.own(user_id, session_id, spec, backend)
+            held = await self._sandboxes.get_or_create_own(user_id, session_id, spec, backend)
         return held
 
     def _told(self, held: ManagedSandbox) -> pb.Sandbox:

@@ -20,7 +20,7 @@ class SandboxMethods:
 
     def _box(self, sandbox_id: str) -> SandboxHandle:
         """Raises as _held."""
-        return self._held(sandbox_id).box
+        return self._held(sandbox_id).handle
 
     def _snapshot(self, snapshot_id: str) -> str:
         """Checks that the caller owns the snapshot; returns its id. Raises InvalidArgument,

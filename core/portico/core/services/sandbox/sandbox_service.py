@@ -44,8 +44,8 @@ class SandboxService(SandboxCells, SandboxCode, SandboxFiles, SandboxStreams):
         place = decode_token(request.page_token, float, str)
         if place is not None:
             before = (float(str(place[0])), str(place[1]))
-            held = [one for one in held if (one.created, one.box.id) < before]
-        token = encode_token(held[size - 1].created, held[size - 1].box.id) if len(held) > size else ""
+            held = [one for one in held if (one.created, one.handle.id) < before]
+        token = encode_token(held[size - 1].created, held[size - 1].handle.id) if len(held) > size else ""
         return pb.ListSandboxesResponse(
             sandboxes=[self._told(one) for one in held[:size]], next_page_token=token
         )
@@ -60,28 +60,28 @@ class SandboxService(SandboxCells, SandboxCode, SandboxFiles, SandboxStreams):
     async def DeleteSandbox(
         self, request: pb.DeleteSandboxRequest, context: ServicerContext
     ) -> pb.DeleteSandboxResponse:
-        await self._sandboxes.delete(self._held(request.sandbox_id).box.id)
+        await self._sandboxes.delete(self._held(request.sandbox_id).handle.id)
         return pb.DeleteSandboxResponse()
 
     async def PauseSandbox(
         self, request: pb.PauseSandboxRequest, context: ServicerContext
     ) -> pb.PauseSandboxResponse:
         with translate_sandbox_errors(sandbox_id=request.sandbox_id):
-            await self._held(request.sandbox_id).box.pause()
+            await self._held(request.sandbox_id).handle.pause()
         return pb.PauseSandboxResponse()
 
     async def ResumeSandbox(
         self, request: pb.ResumeSandboxRequest, context: ServicerContext
     ) -> pb.ResumeSandboxResponse:
         with translate_sandbox_errors(sandbox_id=request.sandbox_id):
-            await self._held(request.sandbox_id).box.resume()
+            await self._held(request.sandbox_id).handle.resume()
         return pb.ResumeSandboxResponse()
 
     async def GetSandboxMetrics(
         self, request: pb.GetSandboxMetricsRequest, context: ServicerContext
     ) -> pb.GetSandboxMetricsResponse:
         with translate_sandbox_errors(sandbox_id=request.sandbox_id):
-            return metrics_to_proto(await self._held(request.sandbox_id).box.metrics())
+            return metrics_to_proto(await self._held(request.sandbox_id).handle.metrics())
 
     async def CreatePortAccess(
         self, request: pb.CreatePortAccessRequest, context: ServicerContext
@@ -92,7 +92,7 @@ class SandboxService(SandboxCells, SandboxCode, SandboxFiles, SandboxStreams):
             lifetime = seconds_of(request.lifetime, "lifetime")
             if lifetime > ACCESS_SECONDS_MAX:
                 raise InvalidArgument("lifetime", f"at most {ACCESS_SECONDS_MAX:.0f} s")
-        token, until = self._sandboxes.ports.make(held.box.id, check_port(request.port, "port"), lifetime)
+        token, until = self._sandboxes.ports.issue(held.handle.id, check_port(request.port, "port"), lifetime)
         return pb.CreatePortAccessResponse(access_token=token, expire_time=timestamp(until))
 
     async def CreateCheckpoint(
@@ -100,7 +100,7 @@ class SandboxService(SandboxCells, SandboxCode, SandboxFiles, SandboxStreams):
     ) -> pb.CreateCheckpointResponse:
         name = check_id(request.name, "name")
         with translate_sandbox_errors(sandbox_id=request.sandbox_id):
-            await self._held(request.sandbox_id).box.checkpoint(name)
+            await self._held(request.sandbox_id).handle.checkpoint(name)
         return pb.CreateCheckpointResponse()
 
     async def RollBack(self, request: pb.RollBackRequest, context: ServicerContext) -> pb.RollBackResponse:
@@ -110,13 +110,13 @@ class SandboxService(SandboxCells, SandboxCode, SandboxFiles, SandboxStreams):
             return pb.RollBackResponse(kernel_restored=await self._sandboxes.roll_back(held, snapshot_id))
         name = check_id(request.name, "target")
         with translate_sandbox_errors(sandbox_id=request.sandbox_id, name=name):
-            await held.box.rollback(name)
+            await held.handle.rollback(name)
         return pb.RollBackResponse(kernel_restored=True)
 
     async def CreateSnapshot(
         self, request: pb.CreateSnapshotRequest, context: ServicerContext
     ) -> pb.CreateSnapshotResponse:
-        taken = await self._sandboxes.take(self._held(request.sandbox_id))
+        taken = await self._sandboxes.take_snapshot(self._held(request.sandbox_id))
         return pb.CreateSnapshotResponse(
             snapshot_id=taken.id, size_bytes=taken.size_bytes, kernel=taken.kernel
         )

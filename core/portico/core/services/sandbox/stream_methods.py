@@ -62,8 +62,8 @@ class SandboxStreams(SandboxMethods):
         port, left = start.port, None
         if start.access_token:
             # The access token is a credential itself.
-            sandbox_id, port, left = self._sandboxes.ports.read(start.access_token)
-            box = self._sandboxes.get(sandbox_id).box
+            sandbox_id, port, left = self._sandboxes.ports.verify(start.access_token)
+            box = self._sandboxes.get(sandbox_id).handle
         else:
             box = self._box(check_id(start.sandbox_id, "start.sandbox_id"))
         with translate_sandbox_errors(sandbox_id=box.id, port=port):

@@ -113,7 +113,7 @@ class MemoryMemoryStore:
     ) -> Sequence[MemoryHit]:
         user = self._users.get(user_id, _User())
         fits = _fits(user, session_id, filter)
-        texts = user.index.among(lambda number: fits(user.memories[user.ids[number]]))
+        texts = user.index.filtered(lambda number: fits(user.memories[user.ids[number]]))
         found = await scores(texts, query)
         # Some may have been deleted during the ranking.
         best = nlargest(limit, ((score, number) for number, score in found.items() if number in user.ids))
@@ -153,7 +153,7 @@ class MemoryMemoryStore:
             if session_id in (None, memory.session_id)
             and memory_id in (None, memory.memory_id)
             and (key is None or (memory.key and memory.key == key))
-            and filter.chooses(user.members[memory.memory_id])
+            and filter.matches(user.members[memory.memory_id])
         ]
         number = 0
         async for name in batches(doomed):
@@ -189,7 +189,7 @@ def _fits(user: _User, session_id: str | None, filter: MetadataFilter) -> Callab
     return lambda memory: (
         session_id in (None, memory.session_id)
         and not _has_expired(memory, now)
-        and filter.chooses(user.members[memory.memory_id])
+        and filter.matches(user.members[memory.memory_id])
     )
 
 

@@ -113,7 +113,7 @@ class MemoryRunLog:
         self._check_open()
         return [run for run in self._runs.values() if run.status in UNFINISHED_STATUSES]
 
-    async def left_over(self) -> Sequence[RunRecord]:
+    async def ephemeral_leftovers(self) -> Sequence[RunRecord]:
         self._check_open()
         return [
             run for run in self._oldest_first() if run.ephemeral and run.status not in UNFINISHED_STATUSES

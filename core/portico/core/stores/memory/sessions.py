@@ -225,7 +225,7 @@ class MemorySessionStore:
             places = (position, following.get(position, position))
             return any(is_chosen(user.by_position[place]) for place in places)
 
-        ranked = add_following_scores(await scores(user.index.among(fits), query), following)
+        ranked = add_following_scores(await scores(user.index.filtered(fits), query), following)
         # Some may have been deleted during the ranking.
         hits = [
             MessageHit(message, score)

@@ -19,7 +19,7 @@ class MemorySizeStore:
         self._stores = stores
 
     async def stored_bytes(self, whose: SizeScope) -> int:
-        return sum(store.stored_bytes(whose.has) for store in self._stores)
+        return sum(store.stored_bytes(whose.includes) for store in self._stores)
 
     async def owners(self) -> AsyncIterator[Sequence[str]]:
         found: set[str] = set()

@@ -61,7 +61,7 @@ class Condition:
     values: tuple[Scalar, ...]
     negated: bool = False
 
-    def holds(self, members: Mapping[Path, JsonField]) -> bool:
+    def matches(self, members: Mapping[Path, JsonField]) -> bool:
         member = members.get(self.path)
         return (member is not None and self._fits(member)) != self.negated
 
@@ -87,8 +87,8 @@ class MetadataFilter:
 
     groups: tuple[tuple[Condition, ...], ...] = ()
 
-    def chooses(self, members: Mapping[Path, JsonField]) -> bool:
-        return all(any(condition.holds(members) for condition in group) for group in self.groups)
+    def matches(self, members: Mapping[Path, JsonField]) -> bool:
+        return all(any(condition.matches(members) for condition in group) for group in self.groups)
 
 
 MATCH_ALL = MetadataFilter()

@@ -12,11 +12,11 @@ class StoreHealth:
         self.failure: StoreUnavailable | None = None  # of the last write; None if it succeeded
         self.probe: Callable[[], Awaitable[None]] | None = None  # a test write; raises StoreUnavailable
 
-    def refused(self, failure: StoreUnavailable) -> None:
+    def record_failure(self, failure: StoreUnavailable) -> None:
         """Record that a write failed."""
         self.failure = failure
 
-    def took(self) -> None:
+    def record_success(self) -> None:
         """Record that a write succeeded."""
         self.failure = None
 

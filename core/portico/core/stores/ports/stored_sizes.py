@@ -12,7 +12,7 @@ class SizeScope(NamedTuple):
     name: str
     tenant: bool = False
 
-    def has(self, owner: str) -> bool:
+    def includes(self, owner: str) -> bool:
         return tenant_of(owner) == self.name if self.tenant else owner == self.name
 
     @property

@@ -161,7 +161,7 @@ class RunLog(Protocol):
         """Return the runs that have not ended, in order of arrival, which created_at may not reflect."""
         ...
 
-    async def left_over(self) -> Sequence[RunRecord]:
+    async def ephemeral_leftovers(self) -> Sequence[RunRecord]:
         """Return the ephemeral runs that have ended."""
         ...
 
@@ -510,7 +510,7 @@ class Stores:
     results: ResultStore
     keys: KeyStore
     sizes: SizeStore
-    room: StorageQuota | None = None  # enforces the storage limits, if any are set
+    quota: StorageQuota | None = None  # enforces the storage limits, if any are set
     release: Callable[[], Awaitable[None]] | None = None  # closes what the stores share, before the log
     scrub: Callable[[], Awaitable[None]] | None = None  # erases the remains of deleted data
     health: StoreHealth = field(default_factory=StoreHealth)

@@ -32,7 +32,7 @@ class WordIndex:
         """Yield pairs of consecutive texts of these, without texts that have no words."""
         return pairwise(number for number in numbers if number in self._texts and self._texts[number].words)
 
-    def among(self, fits: Callable[[int], bool]) -> "FilteredTexts":
+    def filtered(self, fits: Callable[[int], bool]) -> "FilteredTexts":
         """Return the texts for ranking: only texts that fit are found, but all are counted."""
         return FilteredTexts(self._texts, self._numbers, fits)
 

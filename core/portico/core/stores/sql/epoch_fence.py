@@ -27,7 +27,7 @@ class EpochFence:
         self.lost = asyncio.Event()
 
     @classmethod
-    def claim(cls, connection: sqlite3.Connection) -> "EpochFence":
+    def take_ownership(cls, connection: sqlite3.Connection) -> "EpochFence":
         """Increment the epoch and return the new owner. On return the previous owner can't write any more."""
         ((epoch,),) = connection.execute(_CLAIM, (SLOT,)).fetchall()
         return cls(epoch)

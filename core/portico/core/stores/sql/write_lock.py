@@ -50,7 +50,7 @@ class WriteLock(asyncio.Lock):
     ) -> None:
         failure = None if error is None else find_failure(error)
         if failure is not None:
-            self._health.refused(failure)
+            self._health.record_failure(failure)
         try:
             if self.room is not None and is_deleting():
                 await self.room.close()

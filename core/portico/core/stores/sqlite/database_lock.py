@@ -37,7 +37,7 @@ class DatabaseLock:
             raise StoreUnavailable("another core uses this database; give each core its own") from None
         self._file = file
 
-    def sign(self) -> None:
+    def record_boot(self) -> None:
         """Record that the database is opened in the current boot."""
         self._path.write_text(_boot())
 

@@ -50,7 +50,7 @@ class SqliteErasure:
     async def _rewrite(self) -> None:
         await self._runs.rewrite()
         for _ in range(TRIES):
-            if await self._runs.cut():
+            if await self._runs.checkpoint_wal():
                 return
             # A reader still needs the write-ahead log. No reader of the core takes long.
             await asyncio.sleep(RETRY_SECONDS)

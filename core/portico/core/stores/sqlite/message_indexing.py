@@ -85,7 +85,7 @@ class MessageIndexer:
                 done += found
         return done
 
-    async def index_of(self, user_id: str, session_id: str | None) -> None:
+    async def index_pending_of(self, user_id: str, session_id: str | None) -> None:
         """Index the pending messages of a user, or of one session, but not those added during the call."""
         positions = await self._of(user_id, session_id)
         start = 0

@@ -51,7 +51,7 @@ class SqliteMessageIndex:
         types: Sequence[str],
     ) -> Sequence[MessageHit]:
         """Search all messages of the user, or of one session, that exist when the search begins."""
-        await self._pending.index_of(user_id, session_id)
+        await self._pending.index_pending_of(user_id, session_id)
         number = message_words.c.number
         # Also include messages whose following message has such a role and type: its score depends on both.
         fits = (

@@ -112,7 +112,7 @@ class TaskEvents:
                     out += (start, dumps(text), end)
                     continue
                 first = not self._translator.task_id
-                updates = self._translator.take(event)
+                updates = self._translator.add_event(event)
                 if first:
                     task = apply_history_length(self._translator.task(), self._config)
                     self._translator.forget()

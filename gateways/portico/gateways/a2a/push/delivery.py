@@ -159,7 +159,7 @@ class Delivery:
                     told: list[Told] = []
                     for frame in frames:
                         for event in frame.events:
-                            updates = translator.take(event, telling=event.sequence_number > cursor)
+                            updates = translator.add_event(event, telling=event.sequence_number > cursor)
                             after = event.sequence_number
                             if after > cursor and after == 0:
                                 told.append(translator.task())

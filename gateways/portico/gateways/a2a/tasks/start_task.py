@@ -124,7 +124,7 @@ async def replay(core: CoreConnection, run: query_pb2.Run, cursor: int, caller: 
                 for event in frame.events:
                     if event.sequence_number > cursor:
                         return translator
-                    translator.take(event, telling=False)
+                    translator.add_event(event, telling=False)
                     if event.sequence_number == cursor:
                         return translator
     return translator

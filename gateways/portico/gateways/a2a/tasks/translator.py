@@ -99,7 +99,7 @@ class TaskTranslator:
         task.artifacts.extend(artifact.snapshot() for artifact in begun)
         return task
 
-    def take(self, event: pb.Event, *, telling: bool = True) -> Sequence[Update]:
+    def add_event(self, event: pb.Event, *, telling: bool = True) -> Sequence[Update]:
         """Processes the next event, and returns its updates, mostly one or none. The first event creates the
         task.
 

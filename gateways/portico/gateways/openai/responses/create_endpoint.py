@@ -100,7 +100,7 @@ class CreateResponse:
 
 
 def _take(translator: ResponseTranslator, frames: Frames) -> bool:
-    translator.feed(frames)
+    translator.add_frames(frames)
     return translator.done
 
 

@@ -44,7 +44,7 @@ class AgentEndpoints:
         if request.method not in endpoint.methods:
             return from_status(405, {"allow": ", ".join(endpoint.methods)})
         body = await self._body(request)
-        agents = self._core.of(request).agents
+        agents = self._core.client_for(request).agents
         if endpoint.streaming:
             return await _stream(request, agents.stream_endpoint(endpoint.path, body, agent=agent))
         try:
@@ -67,7 +67,7 @@ class AgentEndpoints:
     async def _known(self, request: Request) -> list[agent_pb2.Agent]:
         if time.monotonic() > self._known_until:
             # Uses the caller's credential: the gateway has none of its own.
-            self._agents = [agent async for agent in self._core.of(request).agents.list()]
+            self._agents = [agent async for agent in self._core.client_for(request).agents.list()]
             self._known_until = time.monotonic() + KNOWN_SECONDS
         return self._agents
 

@@ -47,11 +47,11 @@ async def list_agents(
     request: Request, core: CoreDep, page_size: PageSize = 0, page_token: PageToken = ""
 ) -> Response:
     """Lists the agents by name."""
-    page = await core.of(request).agents.list(page_size=page_size, page_token=page_token).page()
+    page = await core.client_for(request).agents.list(page_size=page_size, page_token=page_token).page()
     return answer({"agents": [_agent(item) for item in page.agents], "next_page_token": page.next_page_token})
 
 
 @routes.get("/{name}", responses={200: {"model": AgentModel}, **errors(404)})
 async def get_agent(name: str, request: Request, core: CoreDep) -> Response:
     """Returns one agent."""
-    return answer(_agent(await core.of(request).agents.get(name)))
+    return answer(_agent(await core.client_for(request).agents.get(name)))

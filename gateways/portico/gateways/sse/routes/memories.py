@@ -93,7 +93,7 @@ async def add_memories(given: Given, request: Request, core: CoreDep) -> Respons
     """Stores memories and indexes them for search."""
     body = checked(AddMemories, given)
     memories = [_new(item, f"memories[{index}]") for index, item in enumerate(body.memories)]
-    added = await core.of(request).memories.add(memories, user_id=body.user_id)
+    added = await core.client_for(request).memories.add(memories, user_id=body.user_id)
     return answer({"memories": [_memory(item) for item in added]}, 201)
 
 
@@ -105,7 +105,7 @@ async def add_memories(given: Given, request: Request, core: CoreDep) -> Respons
 async def search_memories(given: Given, request: Request, core: CoreDep) -> Response:
     """Searches a user's memories by words, best match first."""
     body = checked(SearchMemories, given)
-    hits = await core.of(request).memories.search(
+    hits = await core.client_for(request).memories.search(
         body.query,
         user_id=body.user_id,
         top_k=body.top_k,
@@ -127,7 +127,7 @@ async def list_memories(
     page_token: PageToken = "",
 ) -> Response:
     """Lists a user's memories, newest first."""
-    listing = core.of(request).memories.list(
+    listing = core.client_for(request).memories.list(
         user_id=user_id,
         session_id=session_id,
         filter=_chosen(filter),
@@ -143,13 +143,13 @@ async def list_memories(
 @routes.get("/{user_id}", responses={200: {"model": MemoryModel}, **errors(404)})
 async def get_memory_by_key(user_id: str, key: str, request: Request, core: CoreDep) -> Response:
     """Returns the memory with this key."""
-    return answer(_memory(await core.of(request).memories.get(key=key, user_id=user_id)))
+    return answer(_memory(await core.client_for(request).memories.get(key=key, user_id=user_id)))
 
 
 @routes.get("/{user_id}/{memory_id}", responses={200: {"model": MemoryModel}, **errors(404)})
 async def get_memory(user_id: str, memory_id: str, request: Request, core: CoreDep) -> Response:
     """Returns one memory."""
-    return answer(_memory(await core.of(request).memories.get(memory_id, user_id=user_id)))
+    return answer(_memory(await core.client_for(request).memories.get(memory_id, user_id=user_id)))
 
 
 @routes.patch(
@@ -168,7 +168,9 @@ async def update_memory(
     if "expires_at" in changes:
         at = changes.pop("expires_at")
         changes["expire_time"] = None if at is None else datetime.fromtimestamp(at, UTC)
-    return answer(_memory(await core.of(request).memories.update(memory_id, user_id=user_id, **changes)))
+    return answer(
+        _memory(await core.client_for(request).memories.update(memory_id, user_id=user_id, **changes))
+    )
 
 
 @routes.delete("", responses={200: {"model": Deleted}, **errors()})
@@ -182,7 +184,7 @@ async def delete_memories(
     filter: Filter = None,
 ) -> Response:
     """Deletes one memory, a session's, those that a filter selects, or all of a user's."""
-    deleted = await core.of(request).memories.delete(
+    deleted = await core.client_for(request).memories.delete(
         user_id=user_id, session_id=session_id, memory_id=memory_id, key=key, filter=_chosen(filter)
     )
     return answer({"deleted": deleted})

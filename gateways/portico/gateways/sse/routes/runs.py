@@ -90,7 +90,7 @@ routes = APIRouter(tags=["runs"])
 )
 async def start_run(body: Given, request: Request, core: CoreDep) -> Response:
     """Starts a run in the background."""
-    run = await core.of(request).runs.start(_query(body, request))
+    run = await core.client_for(request).runs.start(_query(body, request))
     return answer(run_json(run), 201, {"location": f"/runs/{run.response.id}"})
 
 
@@ -109,7 +109,7 @@ async def list_runs(
 ) -> Response:
     """Lists runs without their messages, newest first."""
     page = (
-        await core.of(request)
+        await core.client_for(request)
         .runs.list(
             agent=agent,
             user_id=user_id,
@@ -128,13 +128,13 @@ async def list_runs(
 @routes.get("/runs/{run_id}", responses={200: {"model": RunModel}, **errors(404)})
 async def get_run(run_id: str, request: Request, core: CoreDep) -> Response:
     """Returns one run in its current state."""
-    return answer(run_json(await core.of(request).runs.get(run_id)))
+    return answer(run_json(await core.client_for(request).runs.get(run_id)))
 
 
 @routes.delete("/runs/{run_id}", status_code=204, responses=errors(404, 409))
 async def delete_run(run_id: str, request: Request, core: CoreDep) -> Response:
     """Deletes an ended run and its log."""
-    await core.of(request).runs.delete(run_id)
+    await core.client_for(request).runs.delete(run_id)
     return Response(status_code=204)
 
 
@@ -159,13 +159,13 @@ async def run_events(
 @routes.post("/runs/{run_id}/cancel", responses={200: {"model": RunModel}, **errors(404, 409)})
 async def cancel_run(run_id: str, request: Request, core: CoreDep) -> Response:
     """Cancels a run; the answer arrives when the run has ended."""
-    return answer(run_json(await core.of(request).runs.cancel(run_id)))
+    return answer(run_json(await core.client_for(request).runs.cancel(run_id)))
 
 
 @routes.post("/runs/{run_id}/interrupt", responses={200: {"model": RunModel}, **errors(404, 409)})
 async def interrupt_run(run_id: str, request: Request, core: CoreDep) -> Response:
     """Interrupts a run's agent; the answer arrives when the agent has stopped."""
-    return answer(run_json(await core.of(request).runs.interrupt(run_id)))
+    return answer(run_json(await core.client_for(request).runs.interrupt(run_id)))
 
 
 @routes.post(
@@ -174,7 +174,7 @@ async def interrupt_run(run_id: str, request: Request, core: CoreDep) -> Respons
 )
 async def interrupt_session(user_id: str, session_id: str, request: Request, core: CoreDep) -> Response:
     """Interrupts all live runs of a session."""
-    runs = await core.of(request).runs.interrupt_session(user_id=user_id, session_id=session_id)
+    runs = await core.client_for(request).runs.interrupt_session(user_id=user_id, session_id=session_id)
     return answer({"runs": [run_json(run) for run in runs]})
 
 
@@ -190,7 +190,7 @@ async def resume_run(run_id: str, body: Given, request: Request, core: CoreDep) 
     answered = query_pb2.ResumeRunRequest()
     read_required_input(body, "input", answered.input)
     question = checked(Asked, body).input_request_id
-    run = await core.of(request).runs.resume(run_id, list(answered.input), input_request_id=question)
+    run = await core.client_for(request).runs.resume(run_id, list(answered.input), input_request_id=question)
     if "text/event-stream" in request.headers.get("accept", ""):
         return follow(request, core, run_id, run.last_sequence_number)
     return answer(run_json(run))
@@ -208,7 +208,7 @@ async def steer_run(run_id: str, body: Given, request: Request, core: CoreDep) -
     """
     told = query_pb2.SteerRunRequest()
     read_required_input(body, "input", told.input)
-    await core.of(request).runs.steer(run_id, list(told.input))
+    await core.client_for(request).runs.steer(run_id, list(told.input))
     return Response(status_code=204)
 
 
@@ -223,7 +223,7 @@ def task_routes(process_path: str) -> APIRouter:
     )
     async def start_task(body: Given, request: Request, core: CoreDep) -> Response:
         """Starts a run in the background, in AgentScope Runtime's format."""
-        run = await core.of(request).runs.start(_query(body, request))
+        run = await core.client_for(request).runs.start(_query(body, request))
         return answer(
             {
                 "task_id": run.response.id,
@@ -236,7 +236,7 @@ def task_routes(process_path: str) -> APIRouter:
     @routes.get(f"{process_path}/task/{{task_id}}", responses={200: {"model": TaskStatus}, **errors(404)})
     async def get_task(task_id: str, request: Request, core: CoreDep) -> Response:
         """Returns the state of a background run; after its end, the result is its response."""
-        run = await core.of(request).runs.get(task_id)
+        run = await core.client_for(request).runs.get(task_id)
         return answer({"status": _task_status(run.response), "result": _task_result(run.response)})
 
     return routes

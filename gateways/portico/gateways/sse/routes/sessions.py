@@ -72,7 +72,7 @@ def _highlight(highlight: session_pb2.Highlight) -> dict[str, Any]:
 async def create_session(given: Given, request: Request, core: CoreDep) -> Response:
     """Creates an empty session."""
     body = checked(SessionCreate, given)
-    session = await core.of(request).sessions.create(
+    session = await core.client_for(request).sessions.create(
         user_id=body.user_id, session_id=body.session_id, metadata=json_object(body.metadata)
     )
     path = f"/sessions/{quote(session.user_id, safe='')}/{quote(session.session_id, safe='')}"
@@ -84,7 +84,9 @@ async def list_sessions(
     user_id: str, request: Request, core: CoreDep, page_size: PageSize = 0, page_token: PageToken = ""
 ) -> Response:
     """Lists a user's sessions, the last used first."""
-    listing = core.of(request).sessions.list(user_id=user_id, page_size=page_size, page_token=page_token)
+    listing = core.client_for(request).sessions.list(
+        user_id=user_id, page_size=page_size, page_token=page_token
+    )
     page = await listing.page()
     return answer(
         {"sessions": [_session(item) for item in page.sessions], "next_page_token": page.next_page_token}
@@ -104,7 +106,7 @@ async def search_sessions(
     top_k: Annotated[int, Query(ge=1, le=100)] = 10,
 ) -> Response:
     """Searches the messages of all of a user's sessions by words, best match first."""
-    hits = await core.of(request).sessions.search(
+    hits = await core.client_for(request).sessions.search(
         query,
         user_id=user_id,
         session_id=session_id,
@@ -131,7 +133,7 @@ async def search_sessions(
 @routes.get("/sessions/{user_id}/{session_id}", responses={200: {"model": SessionModel}, **errors(404)})
 async def get_session(user_id: str, session_id: str, request: Request, core: CoreDep) -> Response:
     """Returns one session, without its messages."""
-    return answer(_session(await core.of(request).sessions.get(session_id, user_id=user_id)))
+    return answer(_session(await core.client_for(request).sessions.get(session_id, user_id=user_id)))
 
 
 @routes.patch(
@@ -144,14 +146,14 @@ async def update_session(
 ) -> Response:
     """Replaces a session's metadata."""
     metadata = json_object(checked(SessionUpdate, given).metadata)
-    sessions = core.of(request).sessions
+    sessions = core.client_for(request).sessions
     return answer(_session(await sessions.update(session_id, user_id=user_id, metadata=metadata)))
 
 
 @routes.delete("/sessions/{user_id}/{session_id}", status_code=204, responses=errors(404))
 async def delete_session(user_id: str, session_id: str, request: Request, core: CoreDep) -> Response:
     """Deletes a session and its messages; its runs stay."""
-    await core.of(request).sessions.delete(session_id, user_id=user_id)
+    await core.client_for(request).sessions.delete(session_id, user_id=user_id)
     return Response(status_code=204)
 
 
@@ -169,7 +171,7 @@ async def list_messages(
     page_token: PageToken = "",
 ) -> Response:
     """Lists a session's messages, oldest or newest first."""
-    listing = core.of(request).sessions.list_messages(
+    listing = core.client_for(request).sessions.list_messages(
         session_id,
         user_id=user_id,
         order=order,
@@ -191,7 +193,7 @@ async def get_message(
     user_id: str, session_id: str, message_id: str, request: Request, core: CoreDep
 ) -> Response:
     """Returns one message."""
-    sessions = core.of(request).sessions
+    sessions = core.client_for(request).sessions
     return answer(_message(await sessions.get_message(session_id, message_id, user_id=user_id)))
 
 
@@ -202,7 +204,7 @@ async def delete_message(
     user_id: str, session_id: str, message_id: str, request: Request, core: CoreDep
 ) -> Response:
     """Deletes one message."""
-    await core.of(request).sessions.delete_message(session_id, message_id, user_id=user_id)
+    await core.client_for(request).sessions.delete_message(session_id, message_id, user_id=user_id)
     return Response(status_code=204)
 
 
@@ -218,5 +220,7 @@ async def append_messages(
     """Appends messages to a session; messages whose id is already there are skipped."""
     read = session_pb2.AppendMessagesRequest()
     read_required_input(body, "messages", read.messages)
-    stored = await core.of(request).sessions.append_messages(session_id, list(read.messages), user_id=user_id)
+    stored = await core.client_for(request).sessions.append_messages(
+        session_id, list(read.messages), user_id=user_id
+    )
     return answer({"messages": [_message(item) for item in stored]}, 201)

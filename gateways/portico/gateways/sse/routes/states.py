@@ -66,7 +66,7 @@ async def _save(
     round_id: int | None,
     etag: str,
 ) -> Response:
-    state = await core.of(request).states.save(
+    state = await core.client_for(request).states.save(
         json_object(body),
         user_id=user_id,
         session_id=session_id,
@@ -86,7 +86,7 @@ async def list_states(
     page_token: PageToken = "",
 ) -> Response:
     """Lists a user's rounds by session and round, without their contents."""
-    listing = core.of(request).states.list(
+    listing = core.client_for(request).states.list(
         user_id=user_id, session_id=session_id, page_size=page_size, page_token=page_token
     )
     page = await listing.page()
@@ -96,13 +96,13 @@ async def list_states(
 @routes.delete("/{user_id}", responses={200: {"model": Deleted}, **errors()})
 async def delete_user_states(user_id: str, request: Request, core: CoreDep) -> Response:
     """Deletes all states of a user."""
-    return answer({"deleted": await core.of(request).states.delete(user_id=user_id)})
+    return answer({"deleted": await core.client_for(request).states.delete(user_id=user_id)})
 
 
 @routes.get("/{user_id}/{session_id}", responses={200: {"model": StateModel}, **errors(404)})
 async def get_latest_state(user_id: str, session_id: str, request: Request, core: CoreDep) -> Response:
     """Returns the latest round."""
-    state = await core.of(request).states.get(user_id=user_id, session_id=session_id)
+    state = await core.client_for(request).states.get(user_id=user_id, session_id=session_id)
     return answer(_state(state), 200, _etag(state))
 
 
@@ -126,7 +126,7 @@ async def save_next_state(
 @routes.delete("/{user_id}/{session_id}", responses={200: {"model": Deleted}, **errors()})
 async def delete_session_states(user_id: str, session_id: str, request: Request, core: CoreDep) -> Response:
     """Deletes a session's rounds, and the state that a framework stores in the session."""
-    deleted = await core.of(request).states.delete(user_id=user_id, session_id=session_id)
+    deleted = await core.client_for(request).states.delete(user_id=user_id, session_id=session_id)
     return answer({"deleted": deleted})
 
 
@@ -135,7 +135,9 @@ async def get_state(
     user_id: str, session_id: str, round_id: RoundPath, request: Request, core: CoreDep
 ) -> Response:
     """Returns one round."""
-    state = await core.of(request).states.get(user_id=user_id, session_id=session_id, round_id=round_id)
+    state = await core.client_for(request).states.get(
+        user_id=user_id, session_id=session_id, round_id=round_id
+    )
     return answer(_state(state), 200, _etag(state))
 
 
@@ -164,5 +166,7 @@ async def delete_state(
     user_id: str, session_id: str, round_id: RoundPath, request: Request, core: CoreDep
 ) -> Response:
     """Deletes one round."""
-    deleted = await core.of(request).states.delete(user_id=user_id, session_id=session_id, round_id=round_id)
+    deleted = await core.client_for(request).states.delete(
+        user_id=user_id, session_id=session_id, round_id=round_id
+    )
     return answer({"deleted": deleted})

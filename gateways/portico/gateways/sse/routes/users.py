@@ -14,5 +14,5 @@ async def forget_user(user_id: str, request: Request, core: CoreDep) -> Response
     """Permanently deletes all data of a user and returns the number of items of each kind. It may take
     long.
     """
-    told = await core.of(request).identity.forget_user(user_id)
+    told = await core.client_for(request).identity.forget_user(user_id)
     return answer({field.name: getattr(told, field.name) for field in told.DESCRIPTOR.fields})

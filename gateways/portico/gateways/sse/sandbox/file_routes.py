@@ -33,7 +33,7 @@ async def list_directory(
 ) -> Response:
     """Lists the entries of a directory, each directory before its content; at most 20,000 on a page."""
     page = await (
-        core.of(request)
+        core.client_for(request)
         .sandboxes.list_entries(sandbox_id, path, depth=depth, page_size=page_size, page_token=page_token)
         .page()
     )
@@ -57,7 +57,7 @@ async def read_file(
     """Returns a file's content. Without offset and length it supports Range and If-Range, and usually has an
     ETag.
     """
-    return await download(request, core.of(request).sandboxes, sandbox_id, path, Part(offset, length))
+    return await download(request, core.client_for(request).sandboxes, sandbox_id, path, Part(offset, length))
 
 
 @routes.head("/content", responses={200: {"content": _BYTES}, 304: {}, **failures()})
@@ -65,7 +65,7 @@ async def file_head(
     sandbox_id: str, path: PathQuery, request: Request, core: CoreDep, offset: Offset = 0, length: Length = 0
 ) -> Response:
     """Returns the headers that GET would return."""
-    return await download(request, core.of(request).sandboxes, sandbox_id, path, Part(offset, length))
+    return await download(request, core.client_for(request).sandboxes, sandbox_id, path, Part(offset, length))
 
 
 @routes.put(
@@ -91,7 +91,7 @@ async def write_file(
             if not message.get("more_body"):
                 return
 
-    size = await core.of(request).sandboxes.write_file(
+    size = await core.client_for(request).sandboxes.write_file(
         sandbox_id, path, pieces(), append=mode == "append", exclusive=mode == "create"
     )
     return answer({"size_bytes": size})
@@ -100,7 +100,7 @@ async def write_file(
 @routes.get("/info", responses={200: {"model": models.FileModel}, **failures()})
 async def stat_file(sandbox_id: str, path: PathQuery, request: Request, core: CoreDep) -> Response:
     """Describes a file or directory."""
-    return answer(file_json(await core.of(request).sandboxes.stat_file(sandbox_id, path)))
+    return answer(file_json(await core.client_for(request).sandboxes.stat_file(sandbox_id, path)))
 
 
 @routes.delete("", status_code=204, responses=failures())
@@ -108,14 +108,14 @@ async def remove_file(
     sandbox_id: str, path: PathQuery, request: Request, core: CoreDep, recursive: bool = False
 ) -> Response:
     """Deletes a file, or a directory with all its content."""
-    await core.of(request).sandboxes.remove_file(sandbox_id, path, recursive=recursive)
+    await core.client_for(request).sandboxes.remove_file(sandbox_id, path, recursive=recursive)
     return Response(status_code=204)
 
 
 @routes.post("/directories", status_code=204, responses=failures(*BODY), openapi_extra=takes("PathModel"))
 async def make_directory(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
     """Creates a directory and its missing parents."""
-    await core.of(request).sandboxes.make_directory(sandbox_id, checked(models.PathModel, given).path)
+    await core.client_for(request).sandboxes.make_directory(sandbox_id, checked(models.PathModel, given).path)
     return Response(status_code=204)
 
 
@@ -123,7 +123,7 @@ async def make_directory(sandbox_id: str, given: Given, request: Request, core: 
 async def move_file(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
     """Moves or renames a file or directory."""
     body = checked(models.MoveFile, given)
-    await core.of(request).sandboxes.move_file(
+    await core.client_for(request).sandboxes.move_file(
         sandbox_id, body.source, body.destination, overwrite=body.overwrite
     )
     return Response(status_code=204)
@@ -140,7 +140,7 @@ async def search_files(
     exclude: Annotated[Sequence[str], Query()] = (),
 ) -> Response:
     """Searches files by name and content."""
-    found = await core.of(request).sandboxes.search_files(
+    found = await core.client_for(request).sandboxes.search_files(
         sandbox_id, pattern, path=path, text=text, exclude=exclude
     )
     return answer({"files": [{"path": one.path, "line": one.line} for one in found]})
@@ -155,7 +155,7 @@ async def edit_file(sandbox_id: str, given: Given, request: Request, core: CoreD
     """Replaces the first occurrence of each text, in order; returns a diff."""
     body = checked(models.EditFile, given)
     edits = [pb.FileEdit(old_text=edit.old_text, new_text=edit.new_text) for edit in body.edits]
-    sandboxes = core.of(request).sandboxes
+    sandboxes = core.client_for(request).sandboxes
     return answer({"diff": await sandboxes.edit_file(sandbox_id, body.path, edits, dry_run=body.dry_run)})
 
 
@@ -169,7 +169,7 @@ async def watch_files(
     """Streams changes: ready, created, modified, removed, and overflow. After an overflow, changes were lost
     and the directory must be listed again.
     """
-    items = core.of(request).sandboxes.watch_files(sandbox_id, path, recursive=recursive)
+    items = core.client_for(request).sandboxes.watch_files(sandbox_id, path, recursive=recursive)
     return await stream(request, items, _change)
 
 

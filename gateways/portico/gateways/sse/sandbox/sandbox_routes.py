@@ -53,7 +53,7 @@ def failures(*more: int) -> dict[int | str, dict[str, Any]]:
 async def create_sandbox(given: Given, request: Request, core: CoreDep) -> Response:
     """Returns the session's sandbox, and creates it if there is none."""
     body = checked(models.CreateSandbox, given)
-    made = await core.of(request).sandboxes.create(
+    made = await core.client_for(request).sandboxes.create(
         spec_of(body.spec),
         session_id=body.session_id,
         user_id=body.user_id,
@@ -74,7 +74,7 @@ async def list_sandboxes(
 ) -> Response:
     """Lists sandboxes, newest first."""
     page = (
-        await core.of(request)
+        await core.client_for(request)
         .sandboxes.list(user_id=user_id, session_id=session_id, page_size=page_size, page_token=page_token)
         .page()
     )
@@ -95,7 +95,7 @@ async def list_snapshots(
 ) -> Response:
     """Lists snapshots, newest first."""
     page = (
-        await core.of(request)
+        await core.client_for(request)
         .sandboxes.list_snapshots(
             user_id=user_id,
             session_id=session_id,
@@ -116,40 +116,40 @@ async def list_snapshots(
 @routes.get("/{sandbox_id}", responses={200: {"model": models.SandboxModel}, **failures()})
 async def get_sandbox(sandbox_id: str, request: Request, core: CoreDep) -> Response:
     """Returns one sandbox."""
-    return answer(sandbox_json(await core.of(request).sandboxes.get(sandbox_id)))
+    return answer(sandbox_json(await core.client_for(request).sandboxes.get(sandbox_id)))
 
 
 @routes.delete("/{sandbox_id}", status_code=204, responses=failures())
 async def delete_sandbox(sandbox_id: str, request: Request, core: CoreDep) -> Response:
     """Ends all processes of a sandbox and deletes it."""
-    await core.of(request).sandboxes.delete(sandbox_id)
+    await core.client_for(request).sandboxes.delete(sandbox_id)
     return Response(status_code=204)
 
 
 @routes.post("/{sandbox_id}/touch", responses={200: {"model": models.SandboxModel}, **failures()})
 async def touch_sandbox(sandbox_id: str, request: Request, core: CoreDep) -> Response:
     """Restarts the idle timeout."""
-    return answer(sandbox_json(await core.of(request).sandboxes.touch(sandbox_id)))
+    return answer(sandbox_json(await core.client_for(request).sandboxes.touch(sandbox_id)))
 
 
 @routes.post("/{sandbox_id}/pause", status_code=204, responses=failures())
 async def pause_sandbox(sandbox_id: str, request: Request, core: CoreDep) -> Response:
     """Suspends all processes of a sandbox."""
-    await core.of(request).sandboxes.pause(sandbox_id)
+    await core.client_for(request).sandboxes.pause(sandbox_id)
     return Response(status_code=204)
 
 
 @routes.post("/{sandbox_id}/resume", status_code=204, responses=failures())
 async def resume_sandbox(sandbox_id: str, request: Request, core: CoreDep) -> Response:
     """Resumes a paused sandbox."""
-    await core.of(request).sandboxes.resume(sandbox_id)
+    await core.client_for(request).sandboxes.resume(sandbox_id)
     return Response(status_code=204)
 
 
 @routes.get("/{sandbox_id}/metrics", responses={200: {"model": models.MetricsModel}, **failures()})
 async def sandbox_metrics(sandbox_id: str, request: Request, core: CoreDep) -> Response:
     """Returns the resources that a sandbox uses."""
-    return answer(metrics_json(await core.of(request).sandboxes.metrics(sandbox_id)))
+    return answer(metrics_json(await core.client_for(request).sandboxes.metrics(sandbox_id)))
 
 
 @routes.post(
@@ -162,7 +162,7 @@ async def run_cell(sandbox_id: str, given: Given, request: Request, core: CoreDe
     stdout, stderr and rich, and end as the last.
     """
     body = checked(models.RunCell, given)
-    items = core.of(request).sandboxes.run_cell(sandbox_id, body.code, timeout=body.timeout)
+    items = core.client_for(request).sandboxes.run_cell(sandbox_id, body.code, timeout=body.timeout)
     if wants_stream(request, body.stream):
         return await stream(request, items, SandboxEventEncoder().told)
     return await whole(request, items, rich=True)
@@ -176,7 +176,7 @@ async def run_cell(sandbox_id: str, given: Given, request: Request, core: CoreDe
 async def run_command(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
     """Runs a command to its end. A stream has the events stdout and stderr, and end as the last."""
     body = checked(models.RunCommand, given)
-    items = core.of(request).sandboxes.run_command(
+    items = core.client_for(request).sandboxes.run_command(
         sandbox_id,
         to_command(body.command, body.cwd, body.env),
         stdin=body.stdin.encode(),
@@ -197,14 +197,14 @@ async def start_process(sandbox_id: str, given: Given, request: Request, core: C
     """Starts a command in the background."""
     body = checked(models.StartProcess, given)
     command = to_command(body.command, body.cwd, body.env)
-    started = await core.of(request).sandboxes.start_process(sandbox_id, command, stdin=body.stdin)
+    started = await core.client_for(request).sandboxes.start_process(sandbox_id, command, stdin=body.stdin)
     return answer(process_json(started), 201)
 
 
 @routes.get("/{sandbox_id}/processes", responses={200: {"model": models.ProcessList}, **failures()})
 async def list_processes(sandbox_id: str, request: Request, core: CoreDep) -> Response:
     """Lists the processes started by calls, including those that ended last."""
-    processes = await core.of(request).sandboxes.list_processes(sandbox_id)
+    processes = await core.client_for(request).sandboxes.list_processes(sandbox_id)
     return answer({"processes": [process_json(process) for process in processes]})
 
 
@@ -217,7 +217,7 @@ async def watch_process(
     offset: Annotated[int, Query(ge=0, lt=2**63, description="Byte offset in the output to start from.")] = 0,
 ) -> Response:
     """Streams a process's output to its end: stdout, stderr, lost, end."""
-    items = core.of(request).sandboxes.watch_process(sandbox_id, pid, offset=offset)
+    items = core.client_for(request).sandboxes.watch_process(sandbox_id, pid, offset=offset)
     return await stream(request, items, SandboxEventEncoder().told)
 
 
@@ -230,7 +230,7 @@ async def watch_process(
 async def write_process(sandbox_id: str, pid: Pid, given: Given, request: Request, core: CoreDep) -> Response:
     """Writes to a process's standard input."""
     body = checked(models.ProcessInput, given)
-    await core.of(request).sandboxes.write_process(sandbox_id, pid, body.data.encode(), eof=body.eof)
+    await core.client_for(request).sandboxes.write_process(sandbox_id, pid, body.data.encode(), eof=body.eof)
     return Response(status_code=204)
 
 
@@ -245,14 +245,14 @@ async def signal_process(
 ) -> Response:
     """Sends a signal to a process and its descendants."""
     body = checked(models.ProcessSignal, given)
-    await core.of(request).sandboxes.signal_process(sandbox_id, pid, body.signal)
+    await core.client_for(request).sandboxes.signal_process(sandbox_id, pid, body.signal)
     return Response(status_code=204)
 
 
 @routes.get("/{sandbox_id}/tools", responses={200: {"model": models.ToolList}, **failures()})
 async def list_tools(sandbox_id: str, request: Request, core: CoreDep) -> Response:
     """Lists the sandbox's tools, with JSON Schemas of their arguments."""
-    tools = await core.of(request).sandboxes.list_tools(sandbox_id)
+    tools = await core.client_for(request).sandboxes.list_tools(sandbox_id)
     return answer(
         {
             "tools": [
@@ -278,6 +278,6 @@ async def list_tools(sandbox_id: str, request: Request, core: CoreDep) -> Respon
 )
 async def call_tool(sandbox_id: str, name: str, given: Given, request: Request, core: CoreDep) -> Response:
     """Calls a tool; the answer is an MCP tool result, whose isError says whether it failed."""
-    work = core.of(request).sandboxes.call_tool(sandbox_id, name, JsonText(dump(given)))
+    work = core.client_for(request).sandboxes.call_tool(sandbox_id, name, JsonText(dump(given)))
     result = await cancel_on_disconnect(request.receive, work)
     return Response(result, 200, None, "application/json")

@@ -24,7 +24,7 @@ routes = APIRouter(prefix="/sandboxes", tags=["sandboxes"])
 async def open_port(sandbox_id: str, port: Port, given: Given, request: Request, core: CoreDep) -> Response:
     """Issues a signed path that gives anyone access to an HTTP server in the sandbox, for a limited time."""
     body = checked(models.PortRequest, given)
-    sandboxes = core.of(request).sandboxes
+    sandboxes = core.client_for(request).sandboxes
     access = await sandboxes.create_port_access(sandbox_id, port, lifetime=body.lifetime)
     told = {"path": f"/ports/{access.access_token}/", "access_token": access.access_token}
     return answer({**told, "expires_at": seconds(access.expire_time)}, 201)
@@ -39,7 +39,7 @@ async def open_port(sandbox_id: str, port: Port, given: Given, request: Request,
 async def create_checkpoint(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
     """Saves the current state of the Python kernel."""
     body = checked(models.CheckpointModel, given)
-    await core.of(request).sandboxes.create_checkpoint(sandbox_id, body.name)
+    await core.client_for(request).sandboxes.create_checkpoint(sandbox_id, body.name)
     return Response(status_code=204)
 
 
@@ -51,7 +51,7 @@ async def create_checkpoint(sandbox_id: str, given: Given, request: Request, cor
 async def roll_back(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
     """Restores a checkpoint or a snapshot."""
     body = checked(models.RollBack, given)
-    restored = await core.of(request).sandboxes.roll_back(
+    restored = await core.client_for(request).sandboxes.roll_back(
         sandbox_id, checkpoint=body.checkpoint, snapshot_id=body.snapshot_id
     )
     return answer({"kernel_restored": restored})
@@ -64,7 +64,7 @@ async def roll_back(sandbox_id: str, given: Given, request: Request, core: CoreD
 )
 async def create_snapshot(sandbox_id: str, request: Request, core: CoreDep) -> Response:
     """Saves the files of the workspace."""
-    taken = await core.of(request).sandboxes.create_snapshot(sandbox_id)
+    taken = await core.client_for(request).sandboxes.create_snapshot(sandbox_id)
     told = {"snapshot_id": taken.snapshot_id, "size_bytes": taken.size_bytes, "kernel": taken.kernel}
     return answer(told, 201)
 
@@ -78,7 +78,7 @@ async def create_snapshot(sandbox_id: str, request: Request, core: CoreDep) -> R
 async def fork_sandbox(sandbox_id: str, given: Given, request: Request, core: CoreDep) -> Response:
     """Creates a sandbox with the files of this one, or of a snapshot if the id is a snapshot's."""
     body = checked(models.ForkSandbox, given)
-    sandboxes = core.of(request).sandboxes
+    sandboxes = core.client_for(request).sandboxes
     if sandbox_id.startswith("snap_"):
         made = await sandboxes.fork(snapshot_id=sandbox_id, session_id=body.session_id)
     else:
@@ -89,5 +89,5 @@ async def fork_sandbox(sandbox_id: str, given: Given, request: Request, core: Co
 @routes.delete("/snapshots/{snapshot_id}", status_code=204, responses=failures())
 async def delete_snapshot(snapshot_id: str, request: Request, core: CoreDep) -> Response:
     """Deletes a snapshot."""
-    await core.of(request).sandboxes.delete_snapshot(snapshot_id)
+    await core.client_for(request).sandboxes.delete_snapshot(snapshot_id)
     return Response(status_code=204)

@@ -207,7 +207,7 @@ def test_the_log_has_the_words_where_only_it_should(readers: Any, shown: bool, l
         except KeyError as cause:
             raise ValueError("sk-0123456789abcdefghij") from cause
     except ValueError as error:
-        ErrorDisclosure(readers).told(error, "agent %r raised", "a")
+        ErrorDisclosure(readers).text_for_caller(error, "agent %r raised", "a")
     line = log.lines[-1]
     assert (SECRET in line) is shown
     assert "KeyError" in line
@@ -219,8 +219,8 @@ def test_an_exception_without_words_is_told_all_the_same() -> None:
         def __str__(self) -> str:
             raise RuntimeError
 
-    assert "cannot be read" in ErrorDisclosure("callers").told(Silent(), "it raised")
-    assert QUOTED.fullmatch(ErrorDisclosure().told(Silent(), "it raised"))
+    assert "cannot be read" in ErrorDisclosure("callers").text_for_caller(Silent(), "it raised")
+    assert QUOTED.fullmatch(ErrorDisclosure().text_for_caller(Silent(), "it raised"))
 
 
 APART = """

@@ -23,7 +23,7 @@ def agent(function: Callable[..., Any]) -> AgentApp:
 
 
 def launch(engine: RunEngine, text: str = "go") -> Execution:
-    launched = engine.launch_now(request(text, background=True))
+    launched = engine.admit_now(request(text, background=True))
     assert isinstance(launched, Execution)
     return launched
 
@@ -70,9 +70,9 @@ async def test_a_run_that_is_stopped_before_its_turn_never_executes(
     await second.run.wait_published(1)
     await asyncio.wait_for(getattr(engine, stop)(second.run.run_id), 2)
     go.set()
-    await until(lambda: first.run.ended)
+    await until(lambda: first.run.is_terminal_durable)
     third = launch(engine, "third")
-    await until(lambda: third.run.ended)
+    await until(lambda: third.run.is_terminal_durable)
     assert seen == ["first", "third"]
 
 
@@ -98,11 +98,11 @@ async def test_who_waits_for_a_human_keeps_nobody_from_working(
     asking = [launch(engine, "ask") for _ in range(3)]
     await until(lambda: all(execution.paused for execution in asking))
     working = launch(engine)
-    await until(lambda: working.run.ended)
+    await until(lambda: working.run.is_terminal_durable)
     assert await text_of(engine, working) == "at work"
     for execution in asking:
         await answer(engine, execution, "yes")
-    await until(lambda: all(execution.run.ended for execution in asking))
+    await until(lambda: all(execution.run.is_terminal_durable for execution in asking))
     assert [await text_of(engine, execution) for execution in asking] == ["yes"] * 3
 
 
@@ -137,10 +137,10 @@ async def test_who_was_answered_waits_for_its_turn_or_its_end(engine_of: Engines
     assert goes_on == []
     await asyncio.wait_for(engine.cancel(cancelled.run.run_id), 2)
     go.set()
-    await until(lambda: patient.run.ended and blocking.run.ended)
+    await until(lambda: patient.run.is_terminal_durable and blocking.run.is_terminal_durable)
     assert goes_on == [True]
     last = launch(engine)
-    await until(lambda: last.run.ended)
+    await until(lambda: last.run.is_terminal_durable)
 
 
 async def test_an_interrupted_generator_keeps_its_words_to_the_last(engine_of: Engines) -> None:
@@ -178,7 +178,7 @@ async def test_an_interruption_drops_nothing_of_a_generator_that_is_ahead(
     engine = await engine_of(agent(talking))
     disk.delay = 0.05  # the log is slower than the reader, the reader slower than the generator
     execution = launch(engine)
-    await until(lambda: execution.run.published >= 0 and execution.run.crowded)
+    await until(lambda: execution.run.published >= 0 and execution.run.needs_drain)
     await asyncio.sleep(0.02)
     await asyncio.wait_for(engine.interrupt(execution.run.run_id), 5)
     assert (await text_of(engine, execution)).split() == [str(number) for number in counted]

@@ -26,7 +26,7 @@ def agent(function: Callable[..., Any], **options: Any) -> AgentApp:
 
 
 def launch(engine: RunEngine) -> Execution:
-    launched = engine.launch_now(request("go", background=True))
+    launched = engine.admit_now(request("go", background=True))
     assert isinstance(launched, Execution)
     return launched
 

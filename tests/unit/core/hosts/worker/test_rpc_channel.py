@@ -74,7 +74,7 @@ async def test_calls_are_answered_or_raise(ends: Ends) -> None:
         await channel.call("fail")
     with pytest.raises(LookupError, match="no such method"):
         await channel.call("nonsense")
-    channel.tell("by the way", 1)
+    channel.send_notification("by the way", 1)
     assert await channel.call("echo", 1) == 1
     assert service.noted == [("by the way", 1)]
 

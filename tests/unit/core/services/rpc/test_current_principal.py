@@ -211,7 +211,7 @@ async def test_a_run_of_anothers_is_not_there(engine: RunEngine) -> None:
 
 
 async def test_a_live_run_is_its_owners_alone(engine: RunEngine) -> None:
-    execution = engine.launch_now(replace(request("hi", background=True), owner=ADA))
+    execution = engine.admit_now(replace(request("hi", background=True), owner=ADA))
     assert isinstance(execution, Execution)
     run = execution.run
     await run.wait_published(0)

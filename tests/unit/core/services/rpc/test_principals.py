@@ -83,12 +83,12 @@ def test_everybody_may_do_everything_as_whoever_it_says_it_is() -> None:
         assert current_principal.resolve_list_owner("") == ""
         assert current_principal.is_visible("tenant:acme:ada")
     for scope in SCOPES:
-        assert scope in UNAUTHENTICATED_OPERATOR.allowed
+        assert scope in UNAUTHENTICATED_OPERATOR.scopes
 
 
 def test_no_other_principal_is_everybody() -> None:
     for scope in SCOPES:
-        assert not make_principal("", "", frozenset((scope,))).believed
-    assert not Principal("", "", frozenset(SCOPES)).believed
+        assert not make_principal("", "", frozenset((scope,))).trusts_request_user
+    assert not Principal("", "", frozenset(SCOPES)).trusts_request_user
     with calling(current_principal.ANONYMOUS), pytest.raises(Unauthenticated):
         current_principal.current_principal()

@@ -89,13 +89,13 @@ READS = {
         *("get", "get_by_idempotency_key", "list", "count", "read", "last", "recent_keys"),
         *(
             "unfinished",
-            "left_over",
+            "ephemeral_leftovers",
             "of_user",
             "ended",
-            "cut",
+            "checkpoint_wal",
             "check_owner",
             "close",
-            "wrote",
+            "record_write",
             "finish_removals",
             "open_room",
             "close_room",
@@ -131,7 +131,7 @@ async def two(folder: Path) -> tuple[Stores, Stores]:
 
 def test_each_store_is_known() -> None:
     stores = {field.name for field in fields(Stores)}
-    shared = {"sizes", "room", "release", "health", "owned", "lost", "scrub"}
+    shared = {"sizes", "quota", "release", "health", "owned", "lost", "scrub"}
     assert stores - shared == set(WRITES)
 
 

@@ -61,7 +61,7 @@ def test_a_database_of_an_older_release_is_copied_whole(older: str, tmp_path: Pa
     assert (revision(copy), revision(file.path)) == (older, newest())
     assert sessions(copy) == sessions(file.path) == ["in the log"]
     audit = DatabaseCheck(copy)
-    assert not audit.damage()
+    assert not audit.file_problems()
     audit.close()
     # The copy is a single, complete file.
     assert not list(tmp_path.glob("*.partial*")) + list(tmp_path.glob(f"{copy.name}-*"))

@@ -69,16 +69,16 @@ async def test_a_task_and_what_follows_make_the_end_from_any_place_on(
     asked, events = await log(tmp_path, words, answer)
     whole = TaskTranslator(asked)
     for event in events:
-        whole.take(event)
+        whole.add_event(event)
     end = whole.task()
     for cut in range(1, len(events) + 1):
         translator = TaskTranslator(asked)
         for event in events[:cut]:
-            translator.take(event, telling=False)
+            translator.add_event(event, telling=False)
         task = translator.task()
         translator.forget()
         for event in events[cut:]:
-            for update in translator.take(event):
+            for update in translator.add_event(event):
                 apply(task, update)
         assert said(task.artifacts) == said(end.artifacts)
         assert task.status == end.status
@@ -88,12 +88,12 @@ async def test_an_attempt_voids_what_was_said_before(tmp_path: Path) -> None:
     asked, events = await log(tmp_path, "count 2")
     translator = TaskTranslator(asked)
     for event in events[:-1]:
-        translator.take(event)
+        translator.add_event(event)
     assert translator.task().artifacts
     again = pb.Event(sequence_number=len(events) - 1)
     again.response.CopyFrom(events[1].response)
     again.response.attempt = 2
-    *_, update = translator.take(again)
+    *_, update = translator.add_event(again)
     assert isinstance(update, a2a.TaskStatusUpdateEvent)
     assert (update.status.state, update.metadata["attempt"]) == (a2a.TASK_STATE_WORKING, 2)
     assert not translator.task().artifacts
@@ -118,7 +118,7 @@ async def test_a_reader_takes_a_void_attempt_back_wherever_both_began(tmp_path: 
                 event.content.msg_id += "_2"
         whole = TaskTranslator(asked)
         for event in (*first, *second):
-            whole.take(event)
+            whole.add_event(event)
         right = [(id, parts) for id, parts in said(whole.task().artifacts) if any(parts)]
         assert all(id.endswith("_2") for id, _ in right)
         ids = [message.message_id for message in whole.task().history]
@@ -126,11 +126,11 @@ async def test_a_reader_takes_a_void_attempt_back_wherever_both_began(tmp_path: 
         for cut in (1, crash // 2 + 1, crash):
             translator = TaskTranslator(asked)
             for event in (*first, *second)[:cut]:
-                translator.take(event, telling=False)
+                translator.add_event(event, telling=False)
             task = translator.task()
             translator.forget()
             for event in (*first, *second)[cut:]:
-                for update in translator.take(event):
+                for update in translator.add_event(event):
                     apply(task, update)
             assert [(id, parts) for id, parts in said(task.artifacts) if parts != [""]] == right
 
@@ -141,7 +141,7 @@ async def test_every_chunk_has_a_part(tmp_path: Path, accepted: list[str]) -> No
     asked.accepted_output_modes.extend(accepted)
     translator = TaskTranslator(asked)
     for event in events:
-        for update in translator.take(event):
+        for update in translator.add_event(event):
             if isinstance(update, a2a.TaskArtifactUpdateEvent):
                 assert update.artifact.parts
             elif update.status.HasField("message"):

@@ -82,7 +82,7 @@ def write(connection: sqlite3.Connection, commit: Commit, tails: UnflushedChunks
 
     Raises FencedOut.
     """
-    plan = tails.plan(commit, _lasts(connection, tails.unknown(commit)))
+    plan = tails.plan(commit, _lasts(connection, tails.runs_to_look_up(commit)))
     statements = list(_statements(commit, plan))
     if plan.segment and not plan.segment_id % 256:
         statements.append((DELETE_FLUSHED_SEGMENTS, [tails.first_needed()]))
@@ -94,15 +94,15 @@ def write(connection: sqlite3.Connection, commit: Commit, tails: UnflushedChunks
             raise FencedOut
     elif statements:
         _transact(connection, statements, owner)
-    tails.done(plan)
+    tails.mark_written(plan)
     return _wal_bytes(commit, plan)
 
 
 def flush(connection: sqlite3.Connection, tails: UnflushedChunks, owner: EpochFence) -> None:
     """Write all tails as rows, and delete all segments. Raises FencedOut."""
-    rows = _stored(tails.settle_all())
+    rows = _stored(tails.flush_all())
     _transact(connection, [*_rows(_CHUNKS, rows), ("DELETE FROM log_segments", [])], owner)
-    tails.all_settled()
+    tails.mark_all_flushed()
 
 
 def load_unflushed(connection: sqlite3.Connection) -> UnflushedChunks:

@@ -36,7 +36,7 @@ class MaintainedLog(Protocol):
 
     async def give_back(self) -> int: ...
 
-    async def cut(self) -> bool: ...
+    async def checkpoint_wal(self) -> bool: ...
 
 
 class Maintenance:
@@ -72,7 +72,12 @@ class Maintenance:
                 # Compression continues without long pauses only while there are no writes.
                 done = not await self._pack(seen)
                 done = not await self._shrink() and done
-                if done and seen == self._writes and await self._database.cut() and seen == self._writes:
+                if (
+                    done
+                    and seen == self._writes
+                    and await self._database.checkpoint_wal()
+                    and seen == self._writes
+                ):
                     break
             except StoreUnavailable as error:
                 if self._refused.due():

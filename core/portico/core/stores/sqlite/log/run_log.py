@@ -67,7 +67,7 @@ class SqliteRunLog:
             self._writing = file.connect()
             self._reading = file.connect()
             # Claim before reading the tails: the tails would lack later writes of the previous owner.
-            self.owner = owner or EpochFence.claim(self._writing)
+            self.owner = owner or EpochFence.take_ownership(self._writing)
             self._tails = load_unflushed(self._writing)
         self._writer = CallThread("portico-log-writer")
         self._reader = CallThread("portico-log-reader")
@@ -86,7 +86,7 @@ class SqliteRunLog:
                 # Deletes may have left free pages in the database for the content of the write-ahead log;
                 # then a WAL checkpoint succeeds and frees the log's disk space.
                 with suppress(StoreUnavailable):
-                    await self.cut()
+                    await self.checkpoint_wal()
                 raise
             self._upkeep.wrote()
 
@@ -140,7 +140,7 @@ class SqliteRunLog:
         # Row ids increase in order of arrival, even if the clock went back.
         return await self._select(f"status IN ({waiting}) ORDER BY rowid")
 
-    async def left_over(self) -> Sequence[RunRecord]:
+    async def ephemeral_leftovers(self) -> Sequence[RunRecord]:
         waiting = ", ".join(repr(status) for status in UNFINISHED_STATUSES)
         return await self._select(f"{IS_EPHEMERAL} AND status NOT IN ({waiting})")
 
@@ -154,7 +154,7 @@ class SqliteRunLog:
         while left:
             found, left = await self._remove_some(left)
             number += found
-            await self.wrote()
+            await self.record_write()
         return number
 
     @uses_disk_reserve
@@ -166,11 +166,11 @@ class SqliteRunLog:
         """Finish deletes that a crash interrupted."""
         await self.delete_all(await self._on(self._writer, partially_deleted_runs, self._writing))
 
-    async def wrote(self) -> None:
+    async def record_write(self) -> None:
         """Record a write by another store; return when more may be written to the write-ahead log."""
         if not self._closed:
             self._upkeep.wrote()
-            await self._checkpointer.keep_up()
+            await self._checkpointer.checkpoint_if_due()
 
     async def of_user(self, user_id: str, limit: int) -> Sequence[str]:
         sql = "SELECT run_id FROM runs WHERE user_id = ? LIMIT ?"
@@ -208,10 +208,10 @@ class SqliteRunLog:
         async with self._turn:
             await self._on(self._writer, self._rewrite)
 
-    async def cut(self) -> bool:
+    async def checkpoint_wal(self) -> bool:
         """Empty the write-ahead log, unless a reader needs it; return whether it is empty."""
         self._check_open()
-        return await self._checkpointer.cut()
+        return await self._checkpointer.truncate()
 
     async def pack(self) -> bool:
         """Compress some stored rows; return whether any were left to examine."""
@@ -219,14 +219,14 @@ class SqliteRunLog:
         if step is not None:
             async with self._turn:
                 await self._on(self._writer, store_step, self._writing, step, self.owner)
-            await self._checkpointer.keep_up()
+            await self._checkpointer.checkpoint_if_due()
         return step is not None
 
     async def give_back(self) -> int:
         """Return some of the file's free pages to the disk, if there are many; return how many."""
         async with self._turn:
             number = await self._on(self._writer, release_pages, self._writing, self.owner)
-        await self._checkpointer.keep_up()
+        await self._checkpointer.checkpoint_if_due()
         return number
 
     async def check_owner(self) -> None:

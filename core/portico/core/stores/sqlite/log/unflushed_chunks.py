@@ -71,7 +71,7 @@ class UnflushedChunks:
                     tail.size += len(chunk.data)
                     self._lasts[chunk.run_id] = chunk.last
 
-    def unknown(self, commit: Commit) -> set[str]:
+    def runs_to_look_up(self, commit: Commit) -> set[str]:
         """Return runs whose last event must be looked up before a plan: their chunks do not start a log."""
         return {chunk.run_id for chunk in commit.chunks if chunk.first and chunk.run_id not in self._lasts}
 
@@ -119,7 +119,7 @@ class UnflushedChunks:
     def _older_than(self, segment_id: int) -> list[str]:
         return [run_id for run_id, tail in self._tails.items() if tail.segment_id < segment_id]
 
-    def done(self, plan: FlushPlan) -> None:
+    def mark_written(self, plan: FlushPlan) -> None:
         """Apply a plan to the tails after it was written."""
         with self._lock:
             for run_id in plan.settled:
@@ -136,11 +136,11 @@ class UnflushedChunks:
         if plan.segment:
             self._next_segment += 1
 
-    def settle_all(self) -> list[Chunk]:
+    def flush_all(self) -> list[Chunk]:
         """Return rows for all tails."""
         return [join_chunks(tail.chunks) for tail in self._tails.values()]
 
-    def all_settled(self) -> None:
+    def mark_all_flushed(self) -> None:
         """Clear the tails after the rows of `settle_all` were written."""
         with self._lock:
             self._tails.clear()

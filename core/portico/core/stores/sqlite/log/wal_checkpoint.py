@@ -63,7 +63,7 @@ class Checkpointer:
         if self._written >= EVERY_BYTES:
             self._post_checkpoint()
 
-    async def keep_up(self) -> None:
+    async def checkpoint_if_due(self) -> None:
         """Start a checkpoint when writes of unknown size have made the log longer by EVERY_BYTES.
 
         The caller's write has been committed, and most of the log may be another caller's. So the checkpoint
@@ -84,7 +84,7 @@ class Checkpointer:
         if size >= WAIT_BYTES:
             await asyncio.shield(self._restarting)
 
-    async def cut(self) -> bool:
+    async def truncate(self) -> bool:
         """Empty the log, unless a reader needs it; return whether it is empty."""
         async with self._cutting:
             if not self.log_bytes:

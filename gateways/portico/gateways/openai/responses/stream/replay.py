@@ -27,7 +27,7 @@ async def replayed(
     watch = query_pb2.WatchRunRequest(run_id=run.response.id)
     with core.streams.open_watch(watch, metadata=metadata) as stream:
         async for frames in stream:
-            translator.feed(frames)
+            translator.add_frames(frames)
             last = stream.last_sequence_number
             if translator.done or (last is not None and last >= run.last_sequence_number):
                 break

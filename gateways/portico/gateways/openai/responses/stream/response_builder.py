@@ -108,9 +108,9 @@ class ResponseBuilder:
         """Returns the index of the next item, and a unique id for it."""
         index = self._next_index
         self._next_index += 1
-        return index, self.unique(id)
+        return index, self.unique_item_id(id)
 
-    def unique(self, id: str) -> str:
+    def unique_item_id(self, id: str) -> str:
         """Returns an id that no other item has: agents may repeat ids, and do when they are restarted."""
         unique, times = id, 1
         while unique in self._ids:
@@ -132,7 +132,7 @@ class ResponseBuilder:
         self.items.append(item)
         item.begin()
 
-    def void(self) -> None:
+    def discard_output(self) -> None:
         """Discards the output: the run starts again."""
         self._close(INCOMPLETE)
         self.items.clear()

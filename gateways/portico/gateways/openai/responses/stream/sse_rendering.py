@@ -35,7 +35,7 @@ class ResponseEvents:
         return headers
 
     def events(self, frames: Frames) -> Sequence[bytes | None]:
-        told = self._translator.feed(frames)
+        told = self._translator.add_frames(frames)
         if not self._translator.done:
             return told
         if self._translator.ahead:

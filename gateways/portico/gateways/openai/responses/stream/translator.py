@@ -73,7 +73,7 @@ class ResponseTranslator:
         self.done = False  # no event will follow
         self.paused = False  # the run waits for input
 
-    def feed(self, frames: Iterable[query_pb2.StreamFrame]) -> list[bytes]:
+    def add_frames(self, frames: Iterable[query_pb2.StreamFrame]) -> list[bytes]:
         """Returns the SSE frames for these frames of the log."""
         told = self._frames
         told.clear()
@@ -133,7 +133,7 @@ class ResponseTranslator:
         elif again:
             self._repeated = 0
             if not segment.ended:
-                segment.void()
+                segment.discard_output()
                 self._messages = OutputMessages(segment)
                 self._withheld = [] if self._answered else None
         status = response.status

@@ -117,7 +117,7 @@ class ResponseQueue:
         translator = plan.translator(following=True)
         with self._opener.open(plan, connection.metadata) as stream:
             async for frames in stream:
-                for frame in translator.feed(frames):
+                for frame in translator.add_frames(frames):
                     await connection.send(data_of(frame), self.stream_id)
                 self._follow(translator)
         response = translator.json()

@@ -68,7 +68,7 @@ async def test_a_large_run_takes_about_twice_its_text(stores: Stores, tmp_path: 
     engine = RunEngine(LocalHost([app]), stores, ProtoEncoder())
     await engine.start()
     asked = query_pb2.AgentRequest(user_id="ada", session_id="s1")
-    execution = engine.launch_now(request("go", agent_name="writer", background=True, request=asked))
+    execution = engine.admit_now(request("go", agent_name="writer", background=True, request=asked))
     assert isinstance(execution, Execution)
     frames = [frame async for frame in engine.read(execution).frames()]
     run_id = execution.run.run_id

@@ -261,7 +261,7 @@ async def test_upkeep_goes_on_behind_a_failure(
     database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     tries = 0
-    cut = database.log.cut
+    cut = database.log.checkpoint_wal
 
     async def moody() -> bool:
         nonlocal tries
@@ -270,7 +270,7 @@ async def test_upkeep_goes_on_behind_a_failure(
             raise StoreUnavailable("the disk is full")
         return await cut()
 
-    monkeypatch.setattr(database.log, "cut", moody)
+    monkeypatch.setattr(database.log, "checkpoint_wal", moody)
     await database.add("r1", MEGABYTE)
     await database.settled()
     assert "the disk is full" in caplog.text

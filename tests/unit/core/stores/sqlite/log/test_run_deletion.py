@@ -89,7 +89,7 @@ async def test_small_events_of_a_long_run_go_in_steps(
         steps += 1
         return remove(*args)
 
-    monkeypatch.setattr(run_log, "remove_some", counted)
+    monkeypatch.setattr(run_log, "delete_batch", counted)
     await stores.runs.delete("r1")
     assert steps >= 5
     assert await stores.runs.read("r1", -1, 1 << 20) == []

@@ -45,7 +45,7 @@ async def log(file: SqliteFile) -> AsyncIterator[SqliteRunLog]:
 def owner_of(file: SqliteFile) -> EpochFence:
     """An ownership that was claimed while the file was writable."""
     with closing(file.connect()) as connection:
-        return EpochFence.claim(connection)
+        return EpochFence.take_ownership(connection)
 
 
 async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def killed(path: Path, *, page: int = 4096, copy: str = "") -> None:
     assert done.returncode == -signal.SIGKILL
     lock = DatabaseLock(path)
     lock.acquire()
-    lock.sign()
+    lock.record_boot()
     lock.release()
 
 

@@ -27,7 +27,7 @@ async def add(stores: Stores, *texts: str) -> None:
 async def cut(stores: Stores) -> bool:
     """Copy the whole log into the database."""
     assert isinstance(stores.runs, SqliteRunLog)
-    return await stores.runs.cut()
+    return await stores.runs.checkpoint_wal()
 
 
 async def texts_in(path: Path) -> set[str]:

@@ -77,7 +77,7 @@ class Log:
         frames: list[bytes] = []
         for start in range(0, len(self.events), size):
             frame = query_pb2.StreamFrame(events=self.events[start : start + size])
-            frames += translator.feed([frame])
+            frames += translator.add_frames([frame])
         told = [orjson.loads(frame.partition(b"\ndata: ")[2]) for frame in frames]
         if told and options.get("after", -1) == -1 and not options.get("following"):
             check_order(told)
@@ -85,7 +85,7 @@ class Log:
 
     def object(self, **options: Any) -> dict[str, Any]:
         translator = ResponseTranslator(RequestEcho(query_pb2.AgentRequest()), after=NEVER, **options)
-        assert translator.feed([query_pb2.StreamFrame(events=self.events)]) == []
+        assert translator.add_frames([query_pb2.StreamFrame(events=self.events)]) == []
         value = translator.json()
         assert value is not None
         return value
