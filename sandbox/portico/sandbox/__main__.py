@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Self, TextIO
 
 from portico.sandbox import errors
-from portico.sandbox.backend_registry import make_backend
+from portico.sandbox.backend_registry import OWN_NAMES, make_backend
 from portico.sandbox.events import CellEnd, Lost, ProcessEnd, Rich, Stderr, Stdout
 from portico.sandbox.handle.sandbox_handle import SandboxHandle
 from portico.sandbox.spec import MIB, Limits, NetworkPolicy, Spec
@@ -212,7 +212,9 @@ def _parser() -> argparse.ArgumentParser:
         help="Write output to the terminal unchanged, with all control sequences.",
     )
     run.add_argument(
-        "--backend", default="local", help="One of local, docker, docker:RUNTIME. Default: local."
+        "--backend",
+        default="local",
+        help=f"One of {', '.join(OWN_NAMES)}, or one of another package. Default: local.",
     )
     build = commands.add_parser("build", help="build the image of the docker backend")
     build.add_argument("--base", default="", help="Base image. Default: Debian with Python.")

@@ -14,9 +14,9 @@ from portico.core.sandboxes.allowed_mounts import AllowedMounts
 from portico.core.sandboxes.port_tokens import PortTokens
 from portico.core.sandboxes.sandbox_errors import translate_sandbox_errors
 from portico.core.sandboxes.sandbox_policy import SandboxPolicy
-from portico.sandbox import errors, visible_files
+from portico.sandbox import errors
 from portico.sandbox.backend import Backend
-from portico.sandbox.backend_registry import check_private, make_backend
+from portico.sandbox.backend_registry import check_private, make_backend, missing_packages
 from portico.sandbox.local import cgroups, process_owner
 from portico.sandbox.manager import snapshots
 from portico.sandbox.manager.registry import ManagedSandbox, any_user
@@ -67,7 +67,7 @@ class CoreSandboxes:
         except errors.BackendUnavailable as error:
             other = "or choose another backend (--sandbox-backend docker, or none)"
             raise ValueError(f"sandboxes: {error.message}, {other}") from None
-        if policy.backend == "local" and (reason := visible_files.without_packages()):
+        if reason := missing_packages(policy.backend):
             log.warning("sandboxes cannot import the packages of this Python: %s", reason)
         self._mounts = await asyncio.to_thread(AllowedMounts, policy.mounts, policy.private)
 

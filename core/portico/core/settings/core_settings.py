@@ -15,8 +15,8 @@ from portico.core.stores.open_stores import check_url
 from portico.process.listen_address import UNIX_PREFIXES, is_local_grpc_address
 from portico.process.secrets import SecretSettings
 from portico.process.settings import ReadableFile, check_address, named
-from portico.sandbox.backend_registry import BACKEND_NAMES, is_backend
-from portico.sandbox.errors import InvalidRequest
+from portico.sandbox.backend_registry import OWN_NAMES, backend_names, is_backend
+from portico.sandbox.errors import BackendUnavailable, InvalidRequest
 from portico.sandbox.local.zygotes import PRELOAD_BYTES
 from portico.sandbox.spec import RANGES, SECONDS, NetworkBounds, is_module
 from portico.telemetry.log import log_setup
@@ -180,7 +180,7 @@ class CoreSettings(SecretSettings):
     )
     sandbox_backend: str = Field(
         default="local",
-        description="Default sandbox backend: local, docker, docker:RUNTIME, bubblewrap[:/ROOT], or none.",
+        description=f"Default sandbox backend: {', '.join(OWN_NAMES)}, one of another package, or none.",
     )
     sandbox_backends: list[str] = Field(
         default=[], description="A further backend, which requests may name. May be repeated."
@@ -399,8 +399,13 @@ class CoreSettings(SecretSettings):
     @classmethod
     def _are_backends(cls, value: str | list[str]) -> str | list[str]:
         for name in [value] if isinstance(value, str) else value:
-            if not is_backend(name) and value != "none":
-                raise ValueError(f"has an unknown backend {name!r}; expected one of {BACKEND_NAMES}")
+            try:
+                known = value == "none" or is_backend(name)
+            except BackendUnavailable as error:
+                raise ValueError(f"has a backend that can't be used: {error.message}") from None
+            if not known:
+                names = ", ".join(backend_names())
+                raise ValueError(f"has an unknown backend {name!r}; expected one of {names}")
         return value
 
     @field_validator("sandbox_preload")

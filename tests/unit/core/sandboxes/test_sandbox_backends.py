@@ -7,12 +7,17 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from portico.core.__main__ import _parser
 from portico.core.errors import InvalidArgument
 from portico.core.sandboxes.allowed_mounts import AllowedMounts
 from portico.core.sandboxes.core_sandboxes import CoreSandboxes
 from portico.core.sandboxes.sandbox_errors import SandboxUnavailable, SandboxUnsupported
 from portico.core.sandboxes.sandbox_policy import PRELOAD, SandboxPolicy
+from portico.core.server.core_server import _sandbox_policy
 from portico.core.settings.core_settings import CoreSettings
+from portico.sandbox import backend_registry
+from portico.sandbox.backend_registry import BackendKind, BackendOptions
+from portico.sandbox.local.backend import LocalBackend
 from portico.sandbox.spec import MIB, Limits, Mount, NetworkBounds, NetworkPolicy, Spec
 
 
@@ -49,6 +54,76 @@ def test_a_name_that_is_no_backend_is_a_mistake_in_the_settings() -> None:
     for wrong in ({"sandbox_backend": "moon"}, {"sandbox_backends": ["local", "moon"]}):
         with pytest.raises(ValidationError, match="docker:RUNTIME"):
             CoreSettings(**wrong)
+
+
+class NamedBackend(LocalBackend):
+    """A backend of another package."""
+
+    def __init__(self, options: BackendOptions) -> None:
+        super().__init__()
+        self.name = f"named:{options.argument}"
+
+
+class Point:
+    name = "named"
+
+    def load(self) -> BackendKind:
+        return BackendKind(
+            make=NamedBackend,
+            argument="[a-z]+",
+            placeholder="WORD",
+            visible_root=lambda argument: f"/srv/{argument}",
+        )
+
+
+def register_named_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    def entry_points(*, group: str, name: str = "named") -> list[Point]:
+        assert group == "portico.sandbox_backends"
+        return [Point()] if name == "named" else []
+
+    monkeypatch.setattr(backend_registry, "entry_points", entry_points)
+
+
+def settings_of(*arguments: str) -> CoreSettings:
+    options = vars(_parser().parse_args([*arguments, "--", "agent.py"]))
+    return CoreSettings(
+        **{
+            name: value
+            for name, value in options.items()
+            if name in CoreSettings.model_fields and value is not None
+        }
+    )
+
+
+async def test_a_backend_of_another_package_serves_sandboxes_of_a_core(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    register_named_backend(monkeypatch)
+    sandboxes = CoreSandboxes(_sandbox_policy(settings_of("--sandbox-backends", "named:one")))
+    await sandboxes.start()
+    try:
+        held = await sandboxes.create("ann", "s", Spec(), "named:one")
+        assert held.backend == "named:one"
+        assert (await held.handle.run_cell("6 * 7")).rich[0].data["text/plain"] == b"42"
+        with pytest.raises(SandboxUnsupported):
+            await sandboxes.create("ann", "s", Spec(), "named:two")
+    finally:
+        await sandboxes.close()
+
+
+def test_a_backend_of_another_package_checks_its_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    register_named_backend(monkeypatch)
+    with pytest.raises(ValidationError, match=r"unknown backend 'named:1'; expected one of .*, named "):
+        settings_of("--sandbox-backends", "named:1")
+
+
+async def test_private_files_are_kept_out_of_a_backend_of_another_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    register_named_backend(monkeypatch)
+    policy = SandboxPolicy(more_backends=("named:one",), private={"the audit log": "/srv/one/audit.log"})
+    with pytest.raises(ValueError, match="the audit log"):
+        await CoreSandboxes(policy).start()
 
 
 def test_default_limits_are_the_operator_s_where_those_are_lower() -> None:
