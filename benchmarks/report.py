@@ -22,11 +22,11 @@ from benchmarks.results import (
     SandboxFigure,
     SandboxSection,
     SearchSection,
-    SeeingSection,
     Seen,
     Side,
     Stamp,
     StoredSection,
+    TelemetrySection,
     Throughput,
     median_first_byte,
     median_throughput,
@@ -94,8 +94,8 @@ def write(results: Results) -> None:
         parts.append("\n".join(_deletes(results.deletes)))
     if results.sandbox is not None:
         parts.append("\n".join(_sandbox(results.sandbox)))
-    if results.seeing is not None:
-        parts.append("\n".join(_seeing(results.seeing)))
+    if results.telemetry is not None:
+        parts.append("\n".join(_telemetry(results.telemetry)))
     if results.search is not None:
         parts.append("\n".join(_search(results.search)))
     FILE.write_text("\n".join(parts))
@@ -377,7 +377,7 @@ def _deletes(section: DeleteSection) -> Iterator[str]:
     yield _said(section.stamp)
 
 
-_SEEING_GOALS = {"traces, one in ten, and metrics": "< 10 %", "audit": "< 5 %"}
+_TELEMETRY_GOALS = {"traces, one in ten, and metrics": "< 10 %", "audit": "< 5 %"}
 
 
 def _search(section: SearchSection) -> Iterator[str]:
@@ -405,7 +405,7 @@ def _search(section: SearchSection) -> Iterator[str]:
     yield _said(section.stamp)
 
 
-def _seeing(section: SeeingSection) -> Iterator[str]:
+def _telemetry(section: TelemetrySection) -> Iterator[str]:
     yield "## Being seen and limited\n"
     yield "CPU time of the core and of the gateways for a reply: with spans and metrics exported over OTLP to"
     yield "a collector that keeps nothing, the audit, and all limits that there are. Every request is another"
@@ -418,7 +418,7 @@ def _seeing(section: SeeingSection) -> Iterator[str]:
         [
             (f"{seen.tokens} tokens", seen.way, *_spent(seen, "core"), *_spent(seen, "gateway"), goal)
             for seen in section.seen
-            for goal in (_SEEING_GOALS.get(seen.way, ""),)
+            for goal in (_TELEMETRY_GOALS.get(seen.way, ""),)
         ],
     )
     yield _said(section.stamp)

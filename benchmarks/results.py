@@ -225,7 +225,7 @@ class Seen(BaseModel):
         return {role: (on / off - 1) * 100 for role, (off, on) in found.items()}
 
 
-class SeeingSection(BaseModel):
+class TelemetrySection(BaseModel):
     stamp: Stamp
     load: float
     clients: int
@@ -270,7 +270,7 @@ class Results(BaseModel):
     responses: ResponsesSection | None = None
     a2a: A2aSection | None = None
     sandbox: SandboxSection | None = None
-    seeing: SeeingSection | None = None
+    telemetry: TelemetrySection | None = None
     search: SearchSection | None = None
 
     @classmethod

@@ -39,11 +39,11 @@ from benchmarks.results import (
     Results,
     SandboxSection,
     SearchSection,
-    SeeingSection,
     Seen,
     Side,
     Stamp,
     StoredSection,
+    TelemetrySection,
 )
 from benchmarks.wires import A2A, RESPONSES
 
@@ -259,10 +259,10 @@ def sandboxes(results: Results, stamp: Stamp, plan: Plan) -> None:
     results.sandbox = section
 
 
-def seen(results: Results, stamp: Stamp, plan: Plan) -> None:
+def telemetry_cost(results: Results, stamp: Stamp, plan: Plan) -> None:
     """What traces, metrics, the audit and limits cost."""
     load, clients = os.getloadavg()[0], CLIENTS // 2
-    section = SeeingSection(stamp=stamp, load=load, clients=clients, seen=[])
+    section = TelemetrySection(stamp=stamp, load=load, clients=clients, seen=[])
     for tokens, way in product((TOKENS, 0), telemetry.WAYS):
         pairs = telemetry.measure(
             way, tokens=tokens, clients=clients, seconds=plan.seconds, rounds=stamp.rounds
@@ -270,7 +270,7 @@ def seen(results: Results, stamp: Stamp, plan: Plan) -> None:
         section.seen.append(Seen(way=way, tokens=tokens, rounds=list(pairs)))
         said = (f"{role} {more:+.1f} %" for role, more in section.seen[-1].more().items())
         _say(f"{way}, {tokens} tokens: CPU of {', '.join(said)}")
-    results.seeing = section
+    results.telemetry = section
 
 
 def searches(results: Results, stamp: Stamp, plan: Plan) -> None:
@@ -295,7 +295,7 @@ SECTIONS: dict[str, Callable[[Results, Stamp, Plan], None]] = {
     "stored": stored_runs,
     "deletes": other_users_deletes,
     "sandbox": sandboxes,
-    "seeing": seen,
+    "telemetry": telemetry_cost,
     "search": searches,
 }
 
