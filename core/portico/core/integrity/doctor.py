@@ -14,7 +14,7 @@ from pathlib import Path
 from portico.core.errors import StoreUnavailable
 from portico.core.integrity.database_check import MAX_REPORTED_PROBLEMS, DatabaseCheck
 from portico.core.settings.core_settings import CoreSettings
-from portico.core.stores.open_stores import check_url
+from portico.core.stores.open_stores import database_file_of
 from portico.core.stores.sqlite.log.wal_check import WalUnknown, find_lost_commits
 from portico.core.stores.sqlite.log.wal_identity import check_wal_belongs
 from portico.process.settings import Misconfigured, read
@@ -65,10 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _file(url: str) -> Path:
     """The database file of a store's URL. Raises ValueError for a store without one."""
-    file = check_url(url)
+    file = database_file_of(url)
     if file is None:
         raise ValueError("only sqlite:/// databases can be checked; name one with --store")
-    return file.path
+    return file
 
 
 def _machine(path: Path) -> Iterator[Finding]:

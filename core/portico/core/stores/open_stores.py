@@ -1,8 +1,16 @@
-"""Opens the stores that a URL names."""
+"""The table of store drivers; it finds one by the scheme of a URL and opens its stores.
+
+Another package registers a driver as an entry point of the group `portico.stores`: the scheme, and a
+StoreDriver.
+"""
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -40,50 +48,93 @@ from portico.core.stores.sqlite.text_search import SqliteMemoryIndex, SqliteMess
 
 log = logging.getLogger(__name__)
 
-SUPPORTED = "memory://, sqlite:///relative.db and sqlite:////absolute.db"
+GROUP: Final = "portico.stores"
 SYNCHRONOUS = ("normal", "full")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreDriver:
+    """One kind of store: a row of the table. Its functions raise ValueError for a URL that they do not
+    accept."""
+
+    forms: Sequence[str]  # the forms of its URLs, for messages
+    check: Callable[[URL], object]  # refuses a URL that the driver cannot open
+    open: Callable[[URL, bool], Awaitable[Stores]]  # the flag asks for a copy before a migration
+    directory: Callable[[URL], str] | None = None  # the directory of the store's files; None if it has none
+    # The SQLite database of the store, which `portico doctor` checks; None if the doctor cannot check it.
+    database_file: Callable[[URL], Path] | None = None
 
 
 async def open_stores(url: str, *, migration_copy: bool = True) -> Stores:
     """Open all stores of a URL.
 
     Args:
-        url: memory:// or sqlite:// with the path of a file.
+        url: memory://, sqlite:// with the path of a file, or a URL of another package's store.
         migration_copy: Copy a database of an older release before its migration.
 
     Raises:
         ValueError: The URL names no supported store.
         StoreUnavailable: The database can't be used.
     """
-    file = check_url(url)
-    return _memory() if file is None else await _sqlite(file, migration_copy)
+    driver, parsed = _find(url)
+    driver.check(parsed)
+    return await driver.open(parsed, migration_copy)
 
 
-def check_url(url: str) -> SqliteFile | None:
-    """Return the file that a URL names; None for memory://. Raises ValueError for an unsupported URL."""
-    parsed = _parsed(url)
-    if parsed.drivername == "memory":
-        return None
-    if parsed.drivername == "sqlite":
-        return _file(parsed)
-    raise ValueError(f"unsupported store URL {parsed.drivername}://; supported are {SUPPORTED}")
+def check_url(url: str) -> None:
+    """Raise ValueError for a URL that names no supported store."""
+    driver, parsed = _find(url)
+    driver.check(parsed)
 
 
 def directory_of(url: str) -> str:
-    """Return the directory of a store's files; "" for memory://. Raises ValueError for an unsupported URL."""
-    file = check_url(url)
-    return "" if file is None else str(file.path.parent)
+    """Return the directory of a store's files; "" for a store without one. Raises ValueError for an
+    unsupported URL."""
+    driver, parsed = _find(url)
+    return "" if driver.directory is None else driver.directory(parsed)
 
 
-def _parsed(url: str) -> URL:
+def database_file_of(url: str) -> Path | None:
+    """Return the SQLite database of a store; None for a store without one. Raises ValueError for an
+    unsupported URL."""
+    driver, parsed = _find(url)
+    return None if driver.database_file is None else driver.database_file(parsed)
+
+
+def supported_urls() -> str:
+    """Return the forms of all stores' URLs in words, those of other packages last."""
+    own = [form for driver in DRIVERS.values() for form in driver.forms]
+    others = {point.name for point in entry_points(group=GROUP)} - DRIVERS.keys()
+    *first, last = [*own, *(f"{scheme}://" for scheme in sorted(others))]
+    return f"{', '.join(first)} and {last}"
+
+
+def _find(url: str) -> tuple[StoreDriver, URL]:
+    """Return the driver of a URL. Raises ValueError if there is none."""
     try:
-        return make_url(url)
+        parsed = make_url(url)
     except (ArgumentError, ValueError):
         # The message does not repeat the URL, which may contain a password.
-        raise ValueError(f"invalid store URL; supported are {SUPPORTED}") from None
+        raise ValueError(f"invalid store URL; supported are {supported_urls()}") from None
+    scheme = parsed.drivername
+    driver = DRIVERS.get(scheme) or _registered(scheme)
+    if driver is None:
+        raise ValueError(f"unsupported store URL {scheme}://; supported are {supported_urls()}")
+    return driver, parsed
 
 
-def _memory() -> Stores:
+def _registered(scheme: str) -> StoreDriver | None:
+    """Return the driver that another package registers. Raises ValueError if it can't be imported."""
+    for point in entry_points(group=GROUP, name=scheme):
+        try:
+            driver: StoreDriver = point.load()
+        except ImportError as error:
+            raise ValueError(f"the store {scheme}:// can't be imported ({error})") from error
+        return driver
+    return None
+
+
+async def _open_memory(url: URL, migration_copy: bool) -> Stores:
     sessions, memories = MemorySessionStore(), MemoryMemoryStore()
     states = MemoryStateStore(sessions.has)
     sessions.deleted = states.session_deleted
@@ -103,7 +154,7 @@ def _memory() -> Stores:
 
 def _file(url: URL) -> SqliteFile:
     if not url.database or url.database == ":memory:" or url.host:
-        raise ValueError(f"the URL names no file; supported are {SUPPORTED}")
+        raise ValueError(f"the URL names no file; supported are {supported_urls()}")
     options = dict(url.query)
     synchronous = str(options.pop("synchronous", "normal"))
     if synchronous not in SYNCHRONOUS:
@@ -113,7 +164,8 @@ def _file(url: URL) -> SqliteFile:
     return SqliteFile(Path(url.database).absolute(), synchronous)
 
 
-async def _sqlite(file: SqliteFile, migration_copy: bool) -> Stores:
+async def _open_sqlite(url: URL, migration_copy: bool) -> Stores:
+    file = _file(url)
     lock = DatabaseLock(file.path)
     health = StoreHealth()
     reserve = DiskReserve(file.path)
@@ -184,3 +236,16 @@ def _check_log_end(database: Path) -> None:
         raise StoreUnavailable(f"can't read the write-ahead log: {error.strerror}") from error
     if loss is not None:
         raise StoreUnavailable(loss.words(database.name))
+
+
+# Not entry points, because they must be found in a source tree that is not installed too.
+DRIVERS: Final[Mapping[str, StoreDriver]] = {
+    "memory": StoreDriver(forms=("memory://",), check=lambda url: None, open=_open_memory),
+    "sqlite": StoreDriver(
+        forms=("sqlite:///relative.db", "sqlite:////absolute.db"),
+        check=_file,
+        open=_open_sqlite,
+        directory=lambda url: str(_file(url).path.parent),
+        database_file=lambda url: _file(url).path,
+    ),
+}

@@ -3,9 +3,15 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
+from sqlalchemy.engine import URL
 
 from portico.core.errors import StoreUnavailable
-from portico.core.stores.open_stores import SUPPORTED, open_stores
+from portico.core.integrity import doctor
+from portico.core.server.private_paths import private_paths
+from portico.core.settings.core_settings import CoreSettings
+from portico.core.stores.open_stores import StoreDriver, directory_of, open_stores, supported_urls
+from portico.core.stores.ports.stores import Stores
 from portico.core.stores.sqlite.log.run_log import SqliteRunLog
 
 
@@ -16,7 +22,79 @@ from portico.core.stores.sqlite.log.run_log import SqliteRunLog
 async def test_a_url_that_means_no_store_is_refused_with_those_that_do(url: str) -> None:
     with pytest.raises(ValueError) as caught:
         await open_stores(url)
-    assert SUPPORTED in str(caught.value)
+    assert supported_urls() in str(caught.value)
+
+
+def test_the_supported_urls_come_from_the_table() -> None:
+    assert supported_urls() == "memory://, sqlite:///relative.db and sqlite:////absolute.db"
+
+
+class Point:
+    """A store of another package, which keeps its data in the memory store."""
+
+    name = "moon"
+
+    def load(self) -> StoreDriver:
+        return StoreDriver(
+            forms=("moon://crater",),
+            check=self.check,
+            open=self.open,
+            directory=lambda url: f"/srv/{url.host}",
+        )
+
+    def check(self, url: URL) -> None:
+        if not url.host:
+            raise ValueError("the URL names no crater")
+
+    async def open(self, url: URL, migration_copy: bool) -> Stores:
+        return await open_stores("memory://")
+
+
+class BrokenPoint(Point):
+    def load(self) -> StoreDriver:
+        raise ImportError("No module named 'moon'")
+
+
+def register(monkeypatch: pytest.MonkeyPatch, point: Point) -> None:
+    def entry_points(*, group: str, name: str = "moon") -> list[Point]:
+        assert group == "portico.stores"
+        return [point] if name == "moon" else []
+
+    monkeypatch.setattr("portico.core.stores.open_stores.entry_points", entry_points)
+
+
+async def test_a_store_of_another_package_is_opened_by_its_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch, Point())
+    stores = await open_stores(CoreSettings(store="moon://tycho").store)
+    assert await stores.runs.unfinished() == []
+    await stores.close()
+    assert directory_of("moon://tycho") == "/srv/tycho"
+    assert private_paths(CoreSettings(store="moon://tycho"))["the database's directory"] == "/srv/tycho"
+
+
+async def test_a_store_of_another_package_checks_its_urls(monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch, Point())
+    with pytest.raises(ValidationError, match="names no crater"):
+        CoreSettings(store="moon://")
+    with pytest.raises(
+        ValueError, match=r"unsupported store URL sun://; supported are memory://.* and moon://$"
+    ):
+        await open_stores("sun://x")
+
+
+async def test_a_store_whose_package_cannot_be_imported_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch, BrokenPoint())
+    with pytest.raises(ValueError, match=r"moon:// can't be imported \(No module named 'moon'\)"):
+        await open_stores("moon://tycho")
+
+
+def test_the_doctor_refuses_stores_without_a_database_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    register(monkeypatch, Point())
+    for url in ("moon://tycho", "memory://"):
+        assert doctor.main(["--store", url]) == 2
+        assert "only sqlite:/// databases can be checked" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
