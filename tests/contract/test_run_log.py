@@ -5,7 +5,6 @@ import pytest
 
 from portico.core.errors import RunNotFound, SessionNotFound, StoreUnavailable
 from portico.core.stores.ports.stores import (
-    UNFINISHED_STATUSES,
     Chunk,
     Commit,
     NewMessage,
@@ -15,6 +14,7 @@ from portico.core.stores.ports.stores import (
     RunRecord,
     Stores,
 )
+from portico.model.run_status import UNFINISHED_STATUSES
 
 
 @pytest.fixture

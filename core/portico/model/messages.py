@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from portico.model.run_status import Status as Status
+
 
 class Role(StrEnum):
     """Author of a message."""
@@ -17,29 +19,6 @@ class Role(StrEnum):
     USER = "user"
     SYSTEM = "system"
     TOOL = "tool"
-
-
-class Status(StrEnum):
-    """The state of a run, a message or a content."""
-
-    CREATED = "created"
-    QUEUED = "queued"
-    IN_PROGRESS = "in_progress"
-    COMPLETED = "completed"
-    CANCELED = "canceled"
-    FAILED = "failed"
-    REJECTED = "rejected"
-    INCOMPLETE = "incomplete"
-    UNKNOWN = "unknown"
-    INPUT_REQUIRED = "input_required"
-
-    @property
-    def terminal(self) -> bool:
-        """Whether a run with this status has ended."""
-        return self in _TERMINAL
-
-
-_TERMINAL = frozenset((Status.COMPLETED, Status.CANCELED, Status.FAILED, Status.REJECTED, Status.INCOMPLETE))
 
 
 class MessageType(StrEnum):

@@ -11,13 +11,14 @@ from urllib.parse import quote
 from google.protobuf.message import DecodeError
 
 from portico.core.convert.enums import STATUS_TO_PROTO
-from portico.core.stores.ports.stores import UNFINISHED_STATUSES
 from portico.core.stores.sql.compression import decompress
+from portico.core.stores.sqlite.log.log_writer import IS_UNFINISHED
 from portico.core.stores.sqlite.log.unflushed_chunks import decode
 from portico.core.stores.sqlite.migrate import newest, revision_of, revisions
+from portico.model.run_status import TERMINAL_STATUSES, UNFINISHED_STATUSES
 from portico.v1 import query_pb2
 
-TERMINAL_PROTO_STATUSES = frozenset(value for status, value in STATUS_TO_PROTO.items() if status.terminal)
+TERMINAL_PROTO_STATUSES = frozenset(STATUS_TO_PROTO[status] for status in TERMINAL_STATUSES)
 MAX_REPORTED_PROBLEMS = 20  # most problems of one kind to report
 
 
@@ -66,9 +67,8 @@ class DatabaseCheck:
 
     def unfinished(self) -> int:
         """Number of runs that have not ended: live ones, or those that the next start recovers."""
-        states = ", ".join(repr(status) for status in UNFINISHED_STATUSES)
         (count,) = self._connection.execute(
-            f"SELECT count(*) FROM runs WHERE status IN ({states})"  # noqa: S608
+            f"SELECT count(*) FROM runs WHERE {IS_UNFINISHED}"  # noqa: S608
         ).fetchone()
         return int(count)
 

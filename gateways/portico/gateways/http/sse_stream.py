@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from portico.client import MultiplexedStream, PorticoError, Unavailable
+from portico.client.run_status import TERMINAL_STATUSES
 from portico.gateways.http.request.body import Disconnected, wait_disconnect
 from portico.gateways.http.server.batched_protocol import chunks_of
 from portico.v1 import events_pb2, query_pb2
@@ -25,15 +26,6 @@ HEADERS = [
 PING = b": ping\n\n"
 # Most answers have begun by then and never need a task that watches for a disconnect.
 UNWATCHED_SECONDS = 0.1
-TERMINAL_STATUSES = frozenset(
-    (
-        events_pb2.RUN_STATUS_COMPLETED,
-        events_pb2.RUN_STATUS_CANCELED,
-        events_pb2.RUN_STATUS_FAILED,
-        events_pb2.RUN_STATUS_REJECTED,
-        events_pb2.RUN_STATUS_INCOMPLETE,
-    )
-)
 _LAST = TERMINAL_STATUSES | {events_pb2.RUN_STATUS_INPUT_REQUIRED}
 Frames = list[query_pb2.StreamFrame]
 

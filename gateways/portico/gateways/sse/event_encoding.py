@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
+from portico.client.run_status import TERMINAL_STATUSES
 from portico.gateways.http.request.budget_json import budget_json, used_json
-from portico.gateways.http.sse_stream import TERMINAL_STATUSES
 from portico.v1 import events_pb2 as pb
 from portico.v1 import query_pb2
 

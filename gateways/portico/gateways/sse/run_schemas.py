@@ -4,17 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Status = Literal[
-    "created",
-    "queued",
-    "in_progress",
-    "completed",
-    "canceled",
-    "failed",
-    "rejected",
-    "incomplete",
-    "input_required",
-]
+from portico.client.run_status import RunStatusName
 
 
 class Problem(BaseModel):
@@ -115,7 +105,7 @@ class RunResponse(BaseModel):
 
     sequence_number: int | None
     object: Literal["response"]
-    status: Status
+    status: RunStatusName
     error: Problem | None
     id: str
     created_at: int = Field(description="Seconds since 1970.")

@@ -7,25 +7,13 @@ from typing import Any, Literal, TypeAlias, Unpack
 from portico.client.convert import MessagesLike, enum_number, json_text, to_messages, to_timestamp
 from portico.client.paging import Listing, listing
 from portico.client.run_request import QueryInput, QueryOptions, query_request
+from portico.client.run_status import RunStatusName
 from portico.client.service import Service
 from portico.client.streams.read_position import ReadProgress
 from portico.client.streams.run_stream import RunStream
 from portico.v1 import events_pb2, query_pb2
 
-RunStatusLike: TypeAlias = (
-    events_pb2.RunStatus.ValueType
-    | Literal[
-        "created",
-        "queued",
-        "in_progress",
-        "completed",
-        "canceled",
-        "failed",
-        "rejected",
-        "incomplete",
-        "input_required",
-    ]
-)
+RunStatusLike: TypeAlias = events_pb2.RunStatus.ValueType | RunStatusName
 
 
 class Runs(Service):

@@ -4,17 +4,8 @@ from collections.abc import Sequence
 from enum import Enum
 
 from portico.client.errors import ProtocolError
+from portico.client.run_status import TERMINAL_STATUSES
 from portico.v1 import events_pb2
-
-_TERMINAL = frozenset(
-    (
-        events_pb2.RUN_STATUS_COMPLETED,
-        events_pb2.RUN_STATUS_CANCELED,
-        events_pb2.RUN_STATUS_FAILED,
-        events_pb2.RUN_STATUS_REJECTED,
-        events_pb2.RUN_STATUS_INCOMPLETE,
-    )
-)
 
 
 class ReadPosition(Enum):
@@ -30,7 +21,7 @@ def position_after(event: events_pb2.Event) -> ReadPosition:
     """Where a reader stands who has this event."""
     if event.HasField("response"):
         status = event.response.status
-        if status in _TERMINAL:
+        if status in TERMINAL_STATUSES:
             return ReadPosition.END
         if status == events_pb2.RUN_STATUS_INPUT_REQUIRED:
             return ReadPosition.PAUSED

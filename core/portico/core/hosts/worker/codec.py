@@ -19,6 +19,7 @@ import orjson
 _MODULES = frozenset(
     (
         "portico.model.messages",
+        "portico.model.run_status",
         "portico.agent.builders",
         "portico.agent.child_runs",
         "portico.agent.context",

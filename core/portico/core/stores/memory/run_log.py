@@ -6,7 +6,6 @@ from itertools import islice
 
 from portico.core.errors import RunNotFound, StoreUnavailable
 from portico.core.stores.ports.stores import (
-    UNFINISHED_STATUSES,
     Chunk,
     Commit,
     NewMessage,
@@ -14,6 +13,7 @@ from portico.core.stores.ports.stores import (
     RunFilter,
     RunRecord,
 )
+from portico.model.run_status import UNFINISHED_STATUSES
 
 
 class MemoryRunLog:

@@ -25,7 +25,6 @@ from portico.core.stores.storage_quota import StorageQuota
 # memory and does not look them up in the store.
 AUTO_PREFIX = "auto:"
 OWNERSHIP_CHECK_SECONDS = 1.0  # interval at which an idle core checks that it still owns its stores
-UNFINISHED_STATUSES = ("created", "queued", "in_progress", "input_required")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from portico.core.errors import StoreUnavailable
 from portico.core.stores.ports.stored_sizes import SizeScope
-from portico.core.stores.ports.stores import UNFINISHED_STATUSES
 from portico.core.stores.sqlite.database_file import SqliteFile
+from portico.core.stores.sqlite.log.log_writer import IS_UNFINISHED
 from portico.core.stores.sqlite.sqlite_errors import translate_sqlite_errors
 
 _T = TypeVar("_T")
@@ -22,8 +22,7 @@ _T = TypeVar("_T")
 THREADS = 4  # several, so that the measurement of a user with much data does not delay all others
 OWNERS = 2_000  # names per query
 _TABLES = ("runs", "sessions", "messages", "states", "memories")
-_UNFINISHED = ", ".join(repr(status) for status in UNFINISHED_STATUSES)
-_LIVE = f"SELECT run_id FROM runs WHERE status IN ({_UNFINISHED}) AND "  # noqa: S608
+_LIVE = f"SELECT run_id FROM runs WHERE {IS_UNFINISHED} AND "  # noqa: S608
 # The casts are needed because SQLite before 3.43 has no octet_length. The texts of messages are not summed,
 # because their payloads contain them.
 _SUM = """

@@ -10,7 +10,8 @@ from typing import Any
 
 import orjson
 
-from portico.gateways.http.sse_stream import TERMINAL_STATUSES, Frames
+from portico.client.run_status import TERMINAL_STATUSES
+from portico.gateways.http.sse_stream import Frames
 from portico.gateways.openai.content_text import content_as_text, content_data, content_text
 from portico.gateways.openai.errors import NO_RETRY, OpenAiError, error_json, from_run
 from portico.v1 import events_pb2 as pb

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from portico.client import PorticoError
+from portico.client.run_status import ACTIVE_STATUSES
 from portico.gateways.http.core_connection import CoreConnection, caller_metadata, idempotency_key
 from portico.gateways.http.request.body import Disconnected, cancel_on_disconnect, read_json_body
 from portico.gateways.http.sse_stream import Frames, StreamRegistry, id_headers
@@ -28,8 +29,6 @@ from portico.gateways.openai.responses.stream.translator import ResponseTranslat
 from portico.v1 import events_pb2 as pb
 
 log = logging.getLogger(__name__)
-
-_WAITS = frozenset((pb.RUN_STATUS_CREATED, pb.RUN_STATUS_QUEUED, pb.RUN_STATUS_IN_PROGRESS))
 
 
 class CreateResponse:
@@ -79,7 +78,7 @@ class CreateResponse:
         run = plan.run
         if run is None:
             run = await client.runs.start(plan.query)
-            if run.response.status in _WAITS:
+            if run.response.status in ACTIVE_STATUSES:
                 segment = ResponseBuilder(1, run.response, plan.echo, EventWriter([], NEVER), None)
                 if run.response.status == pb.RUN_STATUS_IN_PROGRESS:
                     segment.in_progress()

@@ -8,9 +8,10 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from portico.client.run_status import TERMINAL_STATUSES, RunStatusName
 from portico.gateways.http.core_connection import caller_metadata
 from portico.gateways.http.errors import BadRequest
-from portico.gateways.http.sse_stream import TERMINAL_STATUSES, StreamRegistry
+from portico.gateways.http.sse_stream import StreamRegistry
 from portico.gateways.sse.event_encoding import STATUS, response_json
 from portico.gateways.sse.json_routes import (
     BODY,
@@ -30,7 +31,6 @@ from portico.gateways.sse.run_schemas import (
     Interrupted,
     RunModel,
     RunPage,
-    Status,
     TaskStatus,
     TaskSubmitted,
 )
@@ -101,7 +101,9 @@ async def list_runs(
     agent: str = "",
     user_id: str | None = None,
     session_id: str | None = None,
-    status: Annotated[list[Status] | None, Query(description="Runs with any of these statuses.")] = None,
+    status: Annotated[
+        list[RunStatusName] | None, Query(description="Runs with any of these statuses.")
+    ] = None,
     created_from: Moment = None,
     created_until: Moment = None,
     page_size: PageSize = 0,

@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any
 
 from portico.core.errors import FencedOut
-from portico.core.stores.ports.stores import UNFINISHED_STATUSES, Chunk, Commit, NewMessage, RunRecord
+from portico.core.stores.ports.stores import Chunk, Commit, NewMessage, RunRecord
 from portico.core.stores.sql.compression import (
     LARGE_BYTES,
     EventRow,
@@ -23,11 +23,13 @@ from portico.core.stores.sql.compression import (
 )
 from portico.core.stores.sql.epoch_fence import OWNED_CONDITION, EpochFence
 from portico.core.stores.sqlite.log.unflushed_chunks import FlushPlan, UnflushedChunks
+from portico.model.run_status import UNFINISHED_STATUSES
 
 MAX_VARIABLES = 32766  # SQLite's limit for one statement
 PAGE_BYTES = 4096
 
 RUN_COLUMNS = tuple(field.name for field in fields(RunRecord))
+IS_UNFINISHED = "status IN ({})".format(", ".join(f"'{status}'" for status in sorted(UNFINISHED_STATUSES)))
 
 # The SQL before and after the rows, and the number of values per row.
 _Insert = tuple[str, str, int]
@@ -109,8 +111,7 @@ def load_unflushed(connection: sqlite3.Connection) -> UnflushedChunks:
     """Restore the tails from the segments."""
     tails = UnflushedChunks()
     segments = connection.execute("SELECT segment_id, data FROM log_segments ORDER BY segment_id").fetchall()
-    states = ", ".join(repr(status) for status in UNFINISHED_STATUSES)
-    unfinished = connection.execute(f"SELECT run_id FROM runs WHERE status IN ({states})")  # noqa: S608
+    unfinished = connection.execute(f"SELECT run_id FROM runs WHERE {IS_UNFINISHED}")  # noqa: S608
     lasts = dict.fromkeys((run_id for (run_id,) in unfinished), -1)
     tails.restore(segments, lasts | _lasts(connection, lasts))
     return tails

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from portico.core.errors import FencedOut, RunNotFound, StoreFull, StoreUnavailable
 from portico.core.stores.disk_reserve import uses_disk_reserve
-from portico.core.stores.ports.stores import UNFINISHED_STATUSES, Chunk, Commit, RunFilter, RunRecord
+from portico.core.stores.ports.stores import Chunk, Commit, RunFilter, RunRecord
 from portico.core.stores.sql.compression import decompress
 from portico.core.stores.sql.epoch_fence import EpochFence
 from portico.core.stores.sql.schema import IS_EPHEMERAL
@@ -17,7 +17,7 @@ from portico.core.stores.sqlite.connection_thread import CallThread
 from portico.core.stores.sqlite.database_file import INCREMENTAL, SqliteFile
 from portico.core.stores.sqlite.database_lock import DatabaseLock
 from portico.core.stores.sqlite.log.background_compression import find_step, rewrite, store_step
-from portico.core.stores.sqlite.log.log_writer import RUN_COLUMNS, flush, load_unflushed, write
+from portico.core.stores.sqlite.log.log_writer import IS_UNFINISHED, RUN_COLUMNS, flush, load_unflushed, write
 from portico.core.stores.sqlite.log.maintenance import Maintenance, release_pages
 from portico.core.stores.sqlite.log.run_deletion import delete_batch, partially_deleted_runs
 from portico.core.stores.sqlite.log.run_queries import SELECT_RUNS, select_count, select_ended, select_page
@@ -136,13 +136,11 @@ class SqliteRunLog:
         )
 
     async def unfinished(self) -> Sequence[RunRecord]:
-        waiting = ", ".join(repr(status) for status in UNFINISHED_STATUSES)
         # Row ids increase in order of arrival, even if the clock went back.
-        return await self._select(f"status IN ({waiting}) ORDER BY rowid")
+        return await self._select(f"{IS_UNFINISHED} ORDER BY rowid")
 
     async def ephemeral_leftovers(self) -> Sequence[RunRecord]:
-        waiting = ", ".join(repr(status) for status in UNFINISHED_STATUSES)
-        return await self._select(f"{IS_EPHEMERAL} AND status NOT IN ({waiting})")
+        return await self._select(f"{IS_EPHEMERAL} AND NOT {IS_UNFINISHED}")
 
     async def delete(self, run_id: str) -> None:
         if await self.delete_all([run_id]) == 0:

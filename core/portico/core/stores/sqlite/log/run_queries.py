@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from portico.core.stores.ports.stores import UNFINISHED_STATUSES, RunFilter
+from portico.core.stores.ports.stores import RunFilter
 from portico.core.stores.sqlite.log.log_writer import RUN_COLUMNS
-from portico.model.messages import Status
+from portico.model.run_status import TERMINAL_STATUSES
 
 SELECT_RUNS = f"SELECT {', '.join(RUN_COLUMNS)} FROM runs WHERE "  # noqa: S608 - column names are ours
-_ENDED = [status.value for status in Status if status.value not in UNFINISHED_STATUSES]
 
 _Terms = list[tuple[str, Sequence[Any]]]
 
@@ -53,8 +52,9 @@ def select_ended(before: float, limit: int) -> tuple[str, list[Any]]:
     It scans each final status up to the runs created before that time, since only they can have ended then.
     """
     walk = "SELECT run_id FROM runs WHERE status = ? AND created_at < ? AND updated_at < ?"
-    walks = " UNION ALL ".join([walk] * len(_ENDED))
-    return f"{walks} LIMIT ?", [*(value for status in _ENDED for value in (status, before, before)), limit]
+    walks = " UNION ALL ".join([walk] * len(TERMINAL_STATUSES))
+    values = [value for status in sorted(TERMINAL_STATUSES) for value in (status.value, before, before)]
+    return f"{walks} LIMIT ?", [*values, limit]
 
 
 def _terms(where: RunFilter) -> _Terms:

@@ -13,7 +13,8 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from portico.core.stores.ports.stores import UNFINISHED_STATUSES, Chunk, Commit
+from portico.core.stores.ports.stores import Chunk, Commit
+from portico.model.run_status import UNFINISHED_STATUSES
 
 MAX_UNFLUSHED_BYTES = 64 * 1024  # a tail that would become larger is written as a row
 MAX_SEGMENTS = 4096  # a tail that begins in an older segment is written as a row, to free the segments

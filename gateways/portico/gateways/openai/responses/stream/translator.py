@@ -7,7 +7,7 @@ writes the events of one response, or of that one and all that follow; it writes
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
-from portico.gateways.http.sse_stream import TERMINAL_STATUSES
+from portico.client.run_status import ACTIVE_STATUSES, TERMINAL_STATUSES
 from portico.gateways.openai.responses.request.request_echo import RequestEcho
 from portico.gateways.openai.responses.request.tool_answers import echo_of
 from portico.gateways.openai.responses.stream.event_writer import NEVER, EventWriter
@@ -24,7 +24,6 @@ _STATUS = {
     pb.RUN_STATUS_REJECTED: FAILED,
     pb.RUN_STATUS_INCOMPLETE: INCOMPLETE,
 }
-_UNDER_WAY = frozenset((pb.RUN_STATUS_CREATED, pb.RUN_STATUS_QUEUED, pb.RUN_STATUS_IN_PROGRESS))
 
 # message id, content index, and the item that the text extends
 _Text: TypeAlias = tuple[str, int, TextItem | None]
@@ -142,7 +141,7 @@ class ResponseTranslator:
             if self._repeated >= self._answered:
                 self._withheld = None
             return
-        if response.input or status not in _UNDER_WAY:
+        if response.input or status not in ACTIVE_STATUSES:
             self._tell_withheld()
         self.paused = status == pb.RUN_STATUS_INPUT_REQUIRED
         if status == pb.RUN_STATUS_IN_PROGRESS:
