@@ -32,5 +32,7 @@ def test_a_core_starts_and_answers_without_any_network(tmp_path: Path) -> None:
 def test_every_part_is_imported_without_any_network() -> None:
     parts = ["agent", "client", "cli.main", "core.server", "gateways.__main__", "sandbox"]
     code = "; ".join(f"import portico.{part}" for part in parts)
+    code += "; from portico.gateways.gateway_registry import GATEWAYS as all"
+    code += "; [kind.factory() for kind in all.values()]"
     done = subprocess.run([*ALONE, sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -14,8 +14,9 @@ from portico.agent import AgentApp
 from portico.core.errors import FencedOut
 from portico.core.server.core_server import CoreServer
 from portico.core.settings.core_settings import CoreSettings
-from portico.gateways.__main__ import GATEWAYS, with_common
+from portico.gateways.__main__ import with_common
 from portico.gateways.core_auth_check import is_loopback_host
+from portico.gateways.gateway_registry import GATEWAYS
 from portico.gateways.http.server.batched_protocol import BatchedProtocol
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import GatewaySite
@@ -25,10 +26,12 @@ log = logging.getLogger(__name__)
 
 STOP_SECONDS = 5
 BACKLOG = 1024
+# Imported with this module, so that no start waits for it.
+_GATEWAYS = [(kind.settings(), kind.factory()) for kind in GATEWAYS.values() if kind.embeddable]
 
 
 class Embedded:
-    """A core and all HTTP gateways except MCP, whose SDK would configure the program's logging.
+    """A core and all HTTP gateways that can be embedded: all except MCP.
 
     The agents' functions run on the thread's event loop. `listening` is a bound socket, TCP or Unix, which is
     closed at the end. `store` is a URL, such as sqlite:///portico.db or memory://.
@@ -99,11 +102,7 @@ class Embedded:
         """Serves the gateways until `stopping` is set. Raises OSError; FencedOut if another core takes over
         the database."""
         common = HttpSettings(core=target)
-        gateways = [
-            create(with_common(settings(core=target), common))
-            for name, (_, settings, create) in GATEWAYS.items()
-            if name != "mcp"
-        ]
+        gateways = [create(with_common(settings(core=target), common)) for settings, create in _GATEWAYS]
         address = self._listening.getsockname()
         site = GatewaySite(gateways, common, listening=[] if isinstance(address, str) else [address[0]])
         config = uvicorn.Config(

@@ -23,31 +23,24 @@ import argparse
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
 
 from pydantic.fields import FieldInfo
 
-from portico.gateways.a2a.app import A2aGateway
-from portico.gateways.a2a.settings import A2aSettings
 from portico.gateways.core_auth_check import (
     CoreUnreachable,
     UnprotectedGatewayError,
     check_core_auth,
     is_loopback_host,
 )
+from portico.gateways.gateway_registry import GATEWAYS, GatewayMissing
 from portico.gateways.http.core_connection import core_credentials
 from portico.gateways.http.settings import HttpSettings
-from portico.gateways.http.site import Gateway, GatewaySite
-from portico.gateways.mcp.lazy_gateway import LazyMcpGateway, McpMissing
-from portico.gateways.mcp.settings import McpSettings
-from portico.gateways.openai.app import OpenAiGateway
-from portico.gateways.openai.settings import OpenAiSettings
+from portico.gateways.http.site import GatewaySite
 from portico.gateways.serve import serve
-from portico.gateways.sse.app import SseGateway
-from portico.gateways.sse.settings import SseSettings
 from portico.process import certificates, readiness, secrets, unknown_variables
 from portico.process.settings import LAST_PORT, flag, read, variable
 from portico.telemetry.log import log_setup
@@ -56,16 +49,6 @@ from portico.telemetry.setup import Telemetry
 log = logging.getLogger("portico.gateways")
 SERVICE = "portico-gateway"
 Settings = TypeVar("Settings", bound=HttpSettings)
-
-
-# Name to description, settings class and gateway class. The last gateway gets every path that no other
-# claims.
-GATEWAYS: Mapping[str, tuple[str, type[HttpSettings], Callable[[Any], Gateway]]] = {
-    "a2a": ("Agent2Agent, 1.0 and 0.3, on JSON-RPC, HTTP+JSON and gRPC", A2aSettings, A2aGateway),
-    "mcp": ("Sandboxes as an MCP server, on streamable HTTP", McpSettings, LazyMcpGateway),
-    "openai": ("Responses, Conversations and Chat Completions of OpenAI", OpenAiSettings, OpenAiGateway),
-    "sse": ("Server-Sent Events and REST", SseSettings, SseGateway),
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             may have gone at the next start.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    asked = HttpSettings if not arguments else GATEWAYS.get(arguments[0], ("", HttpSettings))[1]
+    kind = GATEWAYS.get(arguments[0]) if arguments else None
+    asked = HttpSettings if kind is None else kind.settings()
     if log_setup.wants_json(arguments, variable(asked, "log_format")):
         # for errors of the argument parser
         log_setup.configure(level="info", format="json", content=False, service=SERVICE)
@@ -95,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _check_certificates(site)
         _check_exposure(site, listening[-1])
         telemetry = Telemetry(SERVICE, prometheus=site.measured)
-    except (OSError, ValueError, UnprotectedGatewayError, McpMissing) as error:
+    except (OSError, ValueError, UnprotectedGatewayError, GatewayMissing) as error:
         print(f"portico gateway {name}: {error}", file=sys.stderr)
         return 2
     except CoreUnreachable as error:
@@ -121,31 +105,32 @@ def make_site(name: str, given: Mapping[str, Any], listening: Sequence[str] = ()
 
     Raises:
         Misconfigured: A setting is invalid.
-        McpMissing: `name` is `mcp` and the MCP SDK is not installed. `all` leaves the MCP gateway out
+        GatewayMissing: The gateway needs a package that is not installed. `all` leaves such a gateway out
             instead.
     """
     if name != "all":
-        _, settings, create = GATEWAYS[name]
+        kind = GATEWAYS[name]
+        settings = kind.settings()
         one = read(settings, given)
         _log(one)
         _warn([one], settings, HttpSettings)
-        return GatewaySite([create(one)], one, _other_hosts(one), listening=listening)
+        return GatewaySite([kind.factory()(one)], one, _other_hosts(one), listening=listening)
     shared = {option: value for option, value in given.items() if option in HttpSettings.model_fields}
     common = read(HttpSettings, shared)
     _log(common)
     gateways, hosts, read_ones = [], [], [common]
-    for gateway, (_, settings, create) in GATEWAYS.items():
+    for gateway, kind in GATEWAYS.items():
         prefix = f"{gateway}_"
         own = {option.removeprefix(prefix): v for option, v in given.items() if option.startswith(prefix)}
-        one = with_common(read(settings, {**shared, **own}, partial(_flag_of_all, gateway)), common)
+        one = with_common(read(kind.settings(), {**shared, **own}, partial(_flag_of_all, gateway)), common)
         read_ones.append(one)
         try:
-            gateways.append(create(one))
-        except McpMissing as error:
-            log.warning("no MCP gateway: %s", error)
+            gateways.append(kind.factory()(one))
+        except GatewayMissing as error:
+            log.warning("no %s gateway: %s", kind.title, error)
             continue
         hosts += _other_hosts(one)
-    _warn(read_ones, HttpSettings, *(settings for _, settings, _ in GATEWAYS.values()))
+    _warn(read_ones, HttpSettings, *(kind.settings() for kind in GATEWAYS.values()))
     return GatewaySite(gateways, common, hosts, listening=listening)
 
 
@@ -186,8 +171,8 @@ def _log(settings: HttpSettings) -> None:
 
 def _other_hosts(settings: HttpSettings) -> list[str]:
     """Returns the hosts on which a gateway listens in addition to HTTP."""
-    address = settings.grpc_listen if isinstance(settings, A2aSettings) else ""
-    return [address.rpartition(":")[0]] if address and not address.startswith("unix:") else []
+    addresses = settings.other_addresses()
+    return [address.rpartition(":")[0] for address in addresses if not address.startswith("unix:")]
 
 
 def _host_of(fd: int) -> str:
@@ -218,8 +203,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="portico gateway", description="Serve a core over HTTP.")
     gateways = parser.add_subparsers(dest="gateway", required=True)
     everything = _add(gateways, "all", "all gateways on one port", HttpSettings)
-    for name, (words, settings, _) in GATEWAYS.items():
-        _add(gateways, name, words, settings)
+    for name, kind in GATEWAYS.items():
+        settings = kind.settings()
+        _add(gateways, name, kind.description, settings)
         own = {
             key: field for key, field in settings.model_fields.items() if key not in HttpSettings.model_fields
         }

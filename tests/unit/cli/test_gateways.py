@@ -1,7 +1,7 @@
 """Every gateway can be started by its name, and all of them together."""
 
 from portico.cli.main import gateway
-from portico.gateways.__main__ import GATEWAYS
+from portico.gateways.gateway_registry import GATEWAYS
 
 
 def test_there_is_a_command_for_each_gateway_and_one_for_all() -> None:

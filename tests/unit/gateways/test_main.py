@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from portico.gateways.__main__ import GATEWAYS, main, make_site
+from portico.gateways.__main__ import main, make_site
+from portico.gateways.gateway_registry import GATEWAYS
 
 
 @pytest.fixture(autouse=True)

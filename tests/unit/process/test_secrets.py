@@ -13,8 +13,8 @@ from portico.cli.connect import connect
 from portico.core.__main__ import _parser as core_parser
 from portico.core.server.private_paths import private_paths
 from portico.core.settings.core_settings import CoreSettings
-from portico.gateways.__main__ import GATEWAYS
 from portico.gateways.__main__ import _parser as gateway_parser
+from portico.gateways.gateway_registry import GATEWAYS
 from portico.gateways.http.settings import HttpSettings
 from portico.process.secrets import (
     SecretSettings,
@@ -30,7 +30,7 @@ from portico.telemetry import setup
 SETTINGS: list[type[SecretSettings]] = [
     CoreSettings,
     HttpSettings,
-    *(settings for _, settings, _ in GATEWAYS.values()),
+    *(kind.settings() for kind in GATEWAYS.values()),
 ]
 SECRETS = [(settings, name) for settings in SETTINGS for name in secrets_of(settings)]
 KEY = "an-admin-key-of-32-letters-or-more"
@@ -112,8 +112,8 @@ def test_no_secret_is_an_option_and_every_file_of_one_is() -> None:
         assert flag(f"{name}_file") in options
     gateways = next(action for action in gateway_parser()._actions if action.dest == "gateway").choices
     assert gateways is not None
-    for gateway, (_, settings, _) in GATEWAYS.items():
-        for name in secrets_of(settings):
+    for gateway, kind in GATEWAYS.items():
+        for name in secrets_of(kind.settings()):
             for parser, own in ((gateway, name), ("all", f"{gateway}_{name}")):
                 options = gateways[parser]._option_string_actions  # type: ignore[index]
                 assert flag(own) not in options

@@ -11,7 +11,7 @@ from support.a2a_gateways import scripted_agents
 from support.identity import guarded_core
 from support.serving import running_site, settings_in
 
-from portico.gateways.__main__ import GATEWAYS
+from portico.gateways.gateway_registry import GATEWAYS
 from portico.gateways.http.settings import HttpSettings
 from portico.telemetry.metrics import meters
 
@@ -59,7 +59,7 @@ def documented() -> set[str]:
 
 async def test_the_documented_metrics_are_those_that_there_are(registered: set[str], tmp_path: Path) -> None:
     async with guarded_core(scripted_agents(), tmp_path, store=f"sqlite:///{tmp_path}/portico.db") as core:
-        gateways = [create(settings(**settings_in(tmp_path))) for _, settings, create in GATEWAYS.values()]
+        gateways = [kind.factory()(kind.settings()(**settings_in(tmp_path))) for kind in GATEWAYS.values()]
         async with running_site(gateways, HttpSettings(**settings_in(tmp_path))):
             pass
         assert core.server.ports

@@ -15,6 +15,7 @@ from portico.cli.keys import keys
 from portico.cli.run import RunOptions, supervise
 from portico.cli.runs import runs
 from portico.cli.sandboxes import sandbox
+from portico.gateways.gateway_registry import GATEWAYS
 
 app = typer.Typer(
     name="portico",
@@ -133,31 +134,14 @@ def sandbox_build(context: typer.Context) -> None:
     _become("-P", "-m", "portico.sandbox", "build", *context.args)
 
 
-@gateway.command("all", context_settings=_PASS_ON)
-def gateway_all(context: typer.Context) -> None:
-    """Start all gateways on one port. `portico gateway all --help` lists its options."""
-    _become("-P", "-m", "portico.gateways", "all", *context.args)
+def _add_gateway(name: str, words: str) -> None:
+    def start(context: typer.Context) -> None:
+        _become("-P", "-m", "portico.gateways", name, *context.args)
+
+    words = f"Start {words}. `portico gateway {name} --help` lists its options."
+    gateway.command(name, help=words, context_settings=_PASS_ON)(start)
 
 
-@gateway.command(context_settings=_PASS_ON)
-def sse(context: typer.Context) -> None:
-    """Start the SSE and REST gateway. `portico gateway sse --help` lists its options."""
-    _become("-P", "-m", "portico.gateways", "sse", *context.args)
-
-
-@gateway.command(context_settings=_PASS_ON)
-def openai(context: typer.Context) -> None:
-    """Start the OpenAI gateway. `portico gateway openai --help` lists its options."""
-    _become("-P", "-m", "portico.gateways", "openai", *context.args)
-
-
-@gateway.command(context_settings=_PASS_ON)
-def mcp(context: typer.Context) -> None:
-    """Start the MCP gateway. `portico gateway mcp --help` lists its options."""
-    _become("-P", "-m", "portico.gateways", "mcp", *context.args)
-
-
-@gateway.command(context_settings=_PASS_ON)
-def a2a(context: typer.Context) -> None:
-    """Start the A2A gateway. `portico gateway a2a --help` lists its options."""
-    _become("-P", "-m", "portico.gateways", "a2a", *context.args)
+_add_gateway("all", "all gateways on one port")
+for _name, _kind in GATEWAYS.items():
+    _add_gateway(_name, f"the {_kind.title} gateway")

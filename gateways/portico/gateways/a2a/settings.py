@@ -1,5 +1,6 @@
 """The A2A gateway's settings, from the command line and PORTICO_A2A_* variables."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
@@ -50,3 +51,6 @@ class A2aSettings(HttpSettings):
     @classmethod
     def _is_an_address(cls, value: str) -> str:
         return check_address(value) if value and not value.startswith("unix:") else value
+
+    def other_addresses(self) -> Sequence[str]:
+        return (self.grpc_listen,) if self.grpc_listen else ()

@@ -1,5 +1,6 @@
 """The settings that all HTTP gateways share."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Self
 
@@ -67,6 +68,10 @@ class HttpSettings(SecretSettings):
     log_content: bool = Field(
         default=False, description="Whether logs may contain texts of callers and agents, as in exceptions."
     )
+
+    def other_addresses(self) -> Sequence[str]:
+        """Returns the addresses that the gateway listens on in addition to HTTP: host:port, or unix:/path."""
+        return ()
 
     @field_validator("cors_origins")
     @classmethod

@@ -9,6 +9,7 @@ from importlib import import_module, metadata
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from portico.gateways.gateway_registry import GatewayMissing
 from portico.gateways.http.core_connection import CoreConnection
 from portico.gateways.http.site import Gateway
 from portico.gateways.mcp.settings import PATH, McpSettings
@@ -16,7 +17,7 @@ from portico.gateways.mcp.settings import PATH, McpSettings
 NEEDED = (2, 3)
 
 
-class McpMissing(Exception):
+class McpMissing(GatewayMissing):
     """The environment has no usable version of the MCP SDK; the message says how to install it."""
 
 

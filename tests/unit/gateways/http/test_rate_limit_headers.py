@@ -15,7 +15,7 @@ from support.identity import Callers, guarded_core
 from support.serving import running_site, settings_in
 
 from portico.client import Client, Multiplexer, RateLimit, ResourceExhausted, observing, query_request
-from portico.gateways.__main__ import GATEWAYS
+from portico.gateways.gateway_registry import GATEWAYS
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.openai.rate_headers import duration
 
@@ -91,7 +91,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     )
     limits = {"user_requests": PER_USER, "tenant_requests": PER_TENANT}
     async with guarded_core(scripted_agents(), directory, sandbox_backend="none", **limits) as core:
-        gateways = [create(settings(**settings_in(directory))) for _, settings, create in GATEWAYS.values()]
+        gateways = [kind.factory()(kind.settings()(**settings_in(directory))) for kind in GATEWAYS.values()]
         async with (
             running_site(gateways, HttpSettings(**settings_in(directory))) as (url, _),
             httpx.AsyncClient(base_url=url, timeout=30) as http,
@@ -198,7 +198,7 @@ async def test_a_python_client_is_told_of_calls_and_streams(world: World) -> Non
 
 async def test_without_limits_nothing_is_told(tmp_path: Path) -> None:
     async with guarded_core(scripted_agents(), tmp_path, sandbox_backend="none") as core:
-        gateways = [create(settings(**settings_in(tmp_path))) for _, settings, create in GATEWAYS.values()]
+        gateways = [kind.factory()(kind.settings()(**settings_in(tmp_path))) for kind in GATEWAYS.values()]
         async with (
             running_site(gateways, HttpSettings(**settings_in(tmp_path))) as (url, _),
             httpx.AsyncClient(base_url=url, timeout=30) as http,

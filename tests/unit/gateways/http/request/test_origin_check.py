@@ -20,9 +20,10 @@ from support.serving import running_core, running_site, settings_in
 
 from portico.agent import AgentApp, Context
 from portico.client import Client
-from portico.gateways.__main__ import GATEWAYS, make_site
+from portico.gateways.__main__ import make_site
 from portico.gateways.a2a.cards import CARD_PATH, DEFAULT_PATH
 from portico.gateways.a2a.request_handler import A2aRequestHandler
+from portico.gateways.gateway_registry import GATEWAYS
 from portico.gateways.http.request import origin_check
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import METRICS, GatewaySite
@@ -285,7 +286,7 @@ def chatty(ran: list[str]) -> AgentApp:
 async def test_a_hostile_page_starts_nothing_and_reads_nothing(tmp_path: Path) -> None:
     ran: list[str] = []
     settings = SseSettings(**settings_in(tmp_path))
-    openai = GATEWAYS["openai"][2](OpenAiSettings(**settings_in(tmp_path)))
+    openai = GATEWAYS["openai"].factory()(OpenAiSettings(**settings_in(tmp_path)))
     async with (
         running_core([chatty(ran)], tmp_path),
         running_site([openai, SseGateway(settings)], settings) as (url, _),
