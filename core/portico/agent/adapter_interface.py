@@ -1,6 +1,6 @@
-"""Interfaces of an adapter for an agent framework: Framework and Translation.
+"""Interfaces of an adapter for an agent framework: AdapterFactory and Translation.
 
-A Framework is looked up by its name, once per process; it opens a Translation
+An AdapterFactory is found by the framework's name, once per process; it opens a Translation
 for every run. The translation provides the query function's arguments, and
 converts each yielded item with `say`.
 """

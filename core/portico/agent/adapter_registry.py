@@ -1,7 +1,8 @@
 """Finds the adapter of a framework by name: Portico's own, or one that another package registers.
 
 A package registers an adapter as an entry point of the group `portico.frameworks`: the framework's name, and
-a callable without arguments that makes the Framework.
+a callable without arguments that makes the AdapterFactory. Portico's own adapters are the classes named
+`Adapter` of the packages in `portico.frameworks`.
 """
 
 from collections.abc import Callable, Sequence

@@ -44,7 +44,7 @@ class MessageType(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FieldDocumentation:
+class ContentFields:
     """Fields that every content has."""
 
     media_type: str = ""  # set if the content itself does not carry it
@@ -52,28 +52,28 @@ class FieldDocumentation:
 
 
 @dataclass(frozen=True, slots=True)
-class TextContent(FieldDocumentation):
+class TextContent(ContentFields):
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class DataContent(FieldDocumentation):
+class DataContent(ContentFields):
     data: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class ImageContent(FieldDocumentation):
+class ImageContent(ContentFields):
     image_url: str
 
 
 @dataclass(frozen=True, slots=True)
-class AudioContent(FieldDocumentation):
+class AudioContent(ContentFields):
     data: str
     format: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class FileContent(FieldDocumentation):
+class FileContent(ContentFields):
     file_url: str = ""
     file_id: str = ""
     filename: str = ""
@@ -81,12 +81,12 @@ class FileContent(FieldDocumentation):
 
 
 @dataclass(frozen=True, slots=True)
-class RefusalContent(FieldDocumentation):
+class RefusalContent(ContentFields):
     refusal: str
 
 
 @dataclass(frozen=True, slots=True)
-class VideoContent(FieldDocumentation):
+class VideoContent(ContentFields):
     video_url: str
 
 

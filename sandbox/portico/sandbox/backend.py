@@ -1,8 +1,8 @@
 """The interface of sandbox backends. It does not assume that sandboxes run on this machine.
 
-`Box` and the objects that it owns are the one implementation of a sandbox handle. A backend connects them to
-a supervisor, wherever it runs, and does what needs rights outside the sandbox: create, pause, measure,
-destroy.
+`SandboxHandle` and the objects that it owns are the one implementation of a sandbox handle. A backend
+connects them to a supervisor, wherever it runs, and does what needs rights outside the sandbox: create,
+pause, measure, destroy.
 """
 
 from typing import Protocol

@@ -74,7 +74,7 @@ class Emitter:
 
     @property
     def needs_drain(self) -> bool:
-        """Whether the agent is too far ahead of the log and must wait for `room`."""
+        """Whether the agent is too far ahead of the log and must wait for `drain`."""
         return self._run.needs_drain
 
     async def drain(self) -> None:
