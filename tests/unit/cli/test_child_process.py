@@ -117,9 +117,9 @@ async def test_a_patient_one_waits_for_a_change(lives: Path) -> None:
 async def test_a_child_of_a_supervisor_that_has_ended_does_not_start() -> None:
     """Whatever the id of the process that it has been given to."""
     code = (
-        "import os; from portico.cli.child_process import _die_with\n"
+        "import os; from portico.cli.child_process import _die_with_parent\n"
         "pid = os.fork()\n"
-        "if pid == 0: _die_with({}); os._exit(0)\n"
+        "if pid == 0: _die_with_parent({}); os._exit(0)\n"
         "os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))"
     )
     for supervisor, status in (("1", 143), ("os.getppid()", 0)):

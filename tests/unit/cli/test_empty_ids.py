@@ -24,4 +24,4 @@ NOWHERE = ("--core", "127.0.0.1:1")
 def test_an_empty_id_is_refused(command: tuple[str, ...]) -> None:
     result = CliRunner().invoke(app, [*command, *NOWHERE], env={"COLUMNS": "200"})
     assert result.exit_code == 1
-    assert "is empty; leave it out" in result.output
+    assert "must not be empty; omit it" in result.output

@@ -62,8 +62,12 @@ async def test_a_certificate_that_is_refused_is_told_at_once(
     mistakes = [
         (authority.issue("expired", days=(-3, -1)), authority, "certificate has expired"),
         (authority.issue("future", days=(1, 2)), authority, "certificate is not yet valid"),
-        (authority.issue("named", "else.example", local=False), authority, "is not for the host"),
-        (authority.issue("good"), other, "no authority that is trusted here has signed it"),
+        (
+            authority.issue("named", "else.example", local=False),
+            authority,
+            "does not cover the requested host name",
+        ),
+        (authority.issue("good"), other, "it is not signed by a trusted authority"),
     ]
     for files, trusted, words in mistakes:
         async with server(*files) as target, Client(target, tls=channel_credentials(trusted.file)) as client:
@@ -86,7 +90,7 @@ async def test_what_does_not_speak_tls_is_told(tmp_path: Path) -> None:
     web = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context)
     target = f"127.0.0.1:{web.sockets[0].getsockname()[1]}"
     async with web, Client(target, tls=channel_credentials(authority.file)) as client:
-        with pytest.raises(HandshakeFailed, match="is no core: it does not speak HTTP/2"):
+        with pytest.raises(HandshakeFailed, match="is not a core: it speaks TLS but not HTTP/2"):
             await client.runs.query("hi").text()
 
 
@@ -103,7 +107,7 @@ async def test_a_core_that_wants_a_certificate_of_the_client_may_be_the_reason(
             channel_credentials(authority.file, cert=cert, key=key),
         ):
             async with Client(target, tls=tls) as client:
-                with pytest.raises(ClosedEarly, match="it may want TLS, or a certificate of this client"):
+                with pytest.raises(ClosedEarly, match="it may require TLS, or a client certificate"):
                     await client.agents.get()
                 if tls is not None:
                     # A core that may come back would be waited for.
@@ -121,7 +125,7 @@ def test_the_synchronous_client_is_told_the_same(tmp_path: Path) -> None:
     def ask(target: str) -> None:
         with (
             SyncClient(target, tls=channel_credentials(other.file)) as client,
-            pytest.raises(HandshakeFailed, match="no authority that is trusted here"),
+            pytest.raises(HandshakeFailed, match="not signed by a trusted authority"),
         ):
             client.runs.query("hi").text()
 

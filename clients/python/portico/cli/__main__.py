@@ -8,7 +8,7 @@ from portico.process import container_init, inherited_state
 
 
 def main() -> None:
-    """Mend what was inherited before anything else is imported: much of it wants standard streams."""
+    """Repairs inherited standard streams before anything else is imported: many modules need them."""
     inherited_state.repair_inherited_state()
     container_init.fork_from_process_one()
     with _grpc_silent():
@@ -19,7 +19,7 @@ def main() -> None:
 
 @contextmanager
 def _grpc_silent() -> Iterator[None]:
-    """gRPC that is imported in it writes no lines of its own beside ours; what is started later may."""
+    """Stops log lines of gRPC in this process; child processes may write theirs."""
     if "GRPC_VERBOSITY" in os.environ:
         yield
         return

@@ -1,4 +1,4 @@
-"""`portico chat`: talk to an agent of a running core, in the terminal."""
+"""`portico chat`: talks to an agent of a running core in the terminal."""
 
 import asyncio
 from typing import Annotated
@@ -21,12 +21,10 @@ EXAMPLE = "wall_time=60,tool_calls=5,tokens=9000,child_runs=0"
 def chat(
     agent: Annotated[str, typer.Argument(help="The agent; the core's default if left out.")] = "",
     core: Annotated[str, typer.Option(help="The core's address.")] = "127.0.0.1:50051",
-    message: Annotated[str, typer.Option("--message", "-m", help="Say this and end.")] = "",
-    session_id: Annotated[str | None, typer.Option(help="Go on in this session.")] = None,
-    user_id: Annotated[
-        str | None, typer.Option(help="Who you are, if your credential does not say it.")
-    ] = None,
-    budget: Annotated[str, typer.Option(help=f"The most for each answer, such as {EXAMPLE}.")] = "",
+    message: Annotated[str, typer.Option("--message", "-m", help="Send this message and exit.")] = "",
+    session_id: Annotated[str | None, typer.Option(help="Continue the session with this id.")] = None,
+    user_id: Annotated[str | None, typer.Option(help="The user, unless the credential names one.")] = None,
+    budget: Annotated[str, typer.Option(help=f"Limits of each answer, such as {EXAMPLE}.")] = "",
 ) -> None:
     """Talk to an agent; its answer streams. An empty line or Ctrl-D ends."""
     if session_id is None:
@@ -44,7 +42,7 @@ def chat(
 
 
 def _budget(text: str) -> events_pb2.Budget:
-    """Raises BadParameter."""
+    """Parses the option --budget. Raises BadParameter."""
     limits: dict[str, float] = {}
     try:
         for pair in text.split(","):
@@ -57,7 +55,7 @@ def _budget(text: str) -> events_pb2.Budget:
 
 async def _chat(core: str, message: str, options: QueryOptions) -> None:
     async with connect(core) as client:
-        # Where the core knows its callers, it knows this one.
+        # A core that checks credentials knows the user.
         if options["user_id"] is None and await client.identity.caller() is None:
             options["user_id"] = "terminal"
         if message:
@@ -82,7 +80,7 @@ async def _turn(client: Client, line: str, options: QueryOptions) -> None:
 
 
 async def show(stream: RunStream) -> events_pb2.Response | None:
-    """Print deltas as they come; returns the last response event."""
+    """Prints text deltas as they arrive; returns the last response event."""
     response = None
     reasoning = False
     async for event in stream:

@@ -1,4 +1,4 @@
-"""A child process that is kept up."""
+"""Starts a child process and restarts it when it dies."""
 
 import asyncio
 import contextlib
@@ -16,16 +16,21 @@ from portico.telemetry.log import standard_error
 
 STABLE_SECONDS = 5.0  # a child that served for this long is restarted at once
 BACKOFF_SECONDS = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-START_ATTEMPTS = 8  # of a child that has never been ready
-USAGE_ERROR = 2  # the exit status for arguments, variables or a file that no restart mends
-FENCED_OUT = 3  # another core has taken over the database: a restart would take it back, again and again
+START_ATTEMPTS = 8  # for a child that has never been ready
+USAGE_ERROR = 2  # exit status for invalid arguments, variables or files, which a restart does not fix
+# exit status when another core has taken over the database: a restart would take it back, and so on without
+# end
+FENCED_OUT = 3
 _PR_SET_PDEATHSIG = 1
 
 console = Console(stderr=True, soft_wrap=True)
 
 
 class ChildProcess:
-    """One Python process: started, restarted when it dies, stopped. Owned by its supervisor's loop."""
+    """One Python process that is started, restarted when it dies, and stopped.
+
+    The supervisor's event loop owns it.
+    """
 
     def __init__(
         self,
@@ -36,12 +41,12 @@ class ChildProcess:
         stop_seconds: float,
         patient: bool = False,
     ) -> None:
-        """It is killed when it takes longer than `stop_seconds` to end.
+        """Prepares a process that is killed if it takes longer than `stop_seconds` to stop.
 
-        A patient one that can't start waits for `restart`: its file is being edited.
+        A `patient` process that cannot start waits for `restart`, because its file is being edited.
         """
         self.name = name
-        self.ready = asyncio.Event()  # while it serves
+        self.ready = asyncio.Event()  # set while the process serves
         self._command = [sys.executable, *arguments]
         self._pass_fds = tuple(pass_fds)
         self._stop_seconds = stop_seconds
@@ -52,7 +57,7 @@ class ChildProcess:
         self._served_since = 0.0
 
     async def keep_up(self) -> int:
-        """Run until cancelled; returns the exit status when a restart can't mend it."""
+        """Keeps the process running until cancelled; returns the exit status if a restart does not help."""
         failures = 0
         ever_ready = False
         while True:
@@ -73,7 +78,7 @@ class ChildProcess:
                 continue
             if status == USAGE_ERROR and not ever_ready:
                 return status
-            # Somebody ended or killed one that served, or it served for a while: no crash over and over.
+            # The process served and was killed, or served for a while: this is no crash loop.
             ended = status in (0, -signal.SIGTERM, -signal.SIGKILL)
             stable = ready and (ended or time.monotonic() - self._served_since > STABLE_SECONDS)
             failures = 0 if stable else failures + 1
@@ -86,7 +91,7 @@ class ChildProcess:
                 await asyncio.wait_for(self._changed.wait(), delay)
 
     async def _run(self) -> int:
-        """One life of the process; `ready` is set while it says that it serves. Returns the exit status."""
+        """Runs the process once; `ready` is set while it serves. Returns the exit status."""
         loop = asyncio.get_running_loop()
         reads, writes = os.pipe()
         try:
@@ -96,14 +101,15 @@ class ChildProcess:
                 stdin=subprocess.DEVNULL,
                 stderr=standard_error.original(),
                 pass_fds=(*self._pass_fds, writes),
-                start_new_session=True,  # Ctrl-C reaches the supervisor only, which ends things in order
+                # Ctrl-C reaches only the supervisor, which stops its children in order
+                start_new_session=True,
                 preexec_fn=partial(_die_with_parent, os.getpid()) if sys.platform == "linux" else None,
             )
             os.close(writes)
             writes = -1
             loop.add_reader(reads, self._hear, reads)
             status = await process.wait()
-            # It may have said so with its last breath.
+            # The process may have reported readiness just before it ended.
             if not self.ready.is_set():
                 self._hear(reads)
             return status
@@ -116,25 +122,25 @@ class ChildProcess:
     def _hear(self, reads: int) -> None:
         asyncio.get_running_loop().remove_reader(reads)
         os.set_blocking(reads, False)
-        with contextlib.suppress(BlockingIOError):  # something that it started holds the pipe
+        with contextlib.suppress(BlockingIOError):  # one of its own child processes holds the pipe open
             if os.read(reads, 1):
                 self._served_since = time.monotonic()
                 self.ready.set()
 
     async def restart(self) -> None:
-        """End it; `keep_up` starts it again."""
+        """Stops the process; `keep_up` starts it again."""
         self._changed.set()
         if self._process is not None and self._process.returncode is None:
             self._restarting = True
             await self._end(self._process)
 
     async def stop(self) -> None:
-        """End it for good; call it when `keep_up` is cancelled."""
+        """Stops the process permanently; call it when `keep_up` is cancelled."""
         if self._process is not None and self._process.returncode is None:
             await self._end(self._process)
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kills the process."""
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
@@ -145,7 +151,7 @@ class ChildProcess:
         try:
             await asyncio.wait_for(process.wait(), self._stop_seconds)
         except TimeoutError:
-            console.print(f"{self.name} does not end; killing it", style="yellow")
+            console.print(f"{self.name} does not stop; killing it", style="yellow")
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
@@ -160,8 +166,9 @@ def _how(status: int) -> str:
 
 
 def _die_with_parent(supervisor: int) -> None:
-    """A supervisor that is killed takes its children along; they get SIGTERM and drain."""
+    """Makes the kernel send SIGTERM to this child when its supervisor dies, so that the child drains."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    # It may have ended before. Its id is compared, for the parent of orphans has any: 1, or a subreaper's.
+    # The supervisor may have died before this call. The parent's id is compared with the supervisor's,
+    # because an orphan has a parent too: process 1 or a subreaper.
     if os.getppid() != supervisor:
         os._exit(128 + signal.SIGTERM)

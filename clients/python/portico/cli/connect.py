@@ -1,4 +1,4 @@
-"""How commands reach a core: its address by an option, the rest by the environment."""
+"""Connects commands to a core: the address is an option, credentials come from the environment."""
 
 import os
 from pathlib import Path
@@ -15,13 +15,14 @@ from portico.process import secrets
 console = Console(stderr=True, soft_wrap=True)
 
 CREDENTIAL = "PORTICO_CREDENTIAL"
-# With any of these a core is reached by TLS: whose certificate it has, and what is shown to it.
+# If any of these is set, the connection uses TLS: the authorities to trust, and the client's certificate and
+# key.
 TLS, TLS_CA, TLS_CERT, TLS_KEY = (f"PORTICO_{name}" for name in ("TLS", "TLS_CA", "TLS_CERT", "TLS_KEY"))
 FILES = (TLS_CA, TLS_CERT, TLS_KEY)
 
 
 def connect(core: str, *, timeout: float = 30.0) -> Client:
-    """A client with the credential and the TLS of the environment, if there are any."""
+    """Returns a client with the credential and the TLS files that the environment names."""
     try:
         secrets.from_file(os.environ, CREDENTIAL)
     except ValueError as error:
@@ -31,7 +32,7 @@ def connect(core: str, *, timeout: float = 30.0) -> Client:
 
 
 def _tls() -> grpc.ChannelCredentials | None:
-    """Ends the command for files that can't be used."""
+    """Returns the TLS credentials; exits with a message if a file cannot be used."""
     ca, cert, key = (Path(value) if (value := os.environ.get(name)) else None for name in FILES)
     if not (os.environ.get(TLS) or ca or cert or key):
         return None

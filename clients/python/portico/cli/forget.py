@@ -1,4 +1,4 @@
-"""`portico forget`: removes a user from a running core, for good."""
+"""`portico forget`: permanently removes a user from a running core."""
 
 import asyncio
 from typing import Annotated
@@ -16,13 +16,16 @@ problems = Console(stderr=True)
 
 
 def forget(
-    user_id: Annotated[str, typer.Argument(metavar="USER", help="Who; an admin says tenant:acme:ada.")],
+    user_id: Annotated[
+        str,
+        typer.Argument(metavar="USER", help="The user; an admin names a tenant's user as tenant:acme:ada."),
+    ],
     core: Annotated[str, typer.Option(help="The core's address.")] = "127.0.0.1:50051",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Remove all that is kept of a user: runs, sessions, states, memories, sandboxes, keys."""
+    """Remove all data of a user: runs, sessions, states, memories, sandboxes, keys."""
     if not yes:
-        typer.confirm(f"Remove all that {core} keeps of {user_id!r}, for good?", abort=True)
+        typer.confirm(f"Remove all data that {core} keeps of {user_id!r}, for good?", abort=True)
     try:
         told = asyncio.run(_forget(core, user_id))
     except PorticoError as error:

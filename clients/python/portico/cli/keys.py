@@ -1,4 +1,4 @@
-"""`portico keys`: the API keys of a running core."""
+"""`portico keys`: manages the API keys of a running core."""
 
 import asyncio
 import re
@@ -31,13 +31,13 @@ def create_key(
     user_id: Annotated[str, typer.Argument(help="Whose it is.")],
     tenant: Annotated[str, typer.Option(help="The user's tenant.")] = "",
     scope: Annotated[
-        list[str] | None, typer.Option(help="read, use, act-as, deliver or admin; use, if none is given.")
+        list[str] | None, typer.Option(help="read, use, act-as, deliver or admin; default: use.")
     ] = None,
-    name: Annotated[str, typer.Option(help="What you call it.")] = "",
-    expires: Annotated[str, typer.Option(help="After how long it ends, such as 90d, 12h or 30m.")] = "",
+    name: Annotated[str, typer.Option(help="A name for the key.")] = "",
+    expires: Annotated[str, typer.Option(help="Lifetime, such as 90d, 12h or 30m.")] = "",
     core: Core = LOCAL,
 ) -> None:
-    """Make a key. It is printed this once, alone on standard output."""
+    """Create a key. The credential is printed once, as the only line on standard output."""
     until = None if not expires else datetime.now(UTC) + _lifetime(expires)
 
     async def work() -> None:
@@ -46,7 +46,8 @@ def create_key(
                 user_id=user_id, tenant=tenant, scopes=scope or (), name=name, expires=until
             )
         problems.print(
-            f"key {key.key_id} of {_whose(key.principal.tenant, user_id)}; keep it, it is not kept here"
+            f"key {key.key_id} of {_whose(key.principal.tenant, user_id)}; store it now"
+            " (it is never shown again)"
         )
         print(credential)
 
@@ -55,7 +56,7 @@ def create_key(
 
 @keys.command("list")
 def list_keys(core: Core = LOCAL) -> None:
-    """All keys, newest first."""
+    """List all keys, newest first."""
 
     async def work() -> None:
         table = Table("key", "name", "tenant", "user", "scopes", "created", "ends", box=None)
@@ -86,7 +87,7 @@ def list_keys(core: Core = LOCAL) -> None:
 def revoke_key(
     key_id: Annotated[str, typer.Argument(help="The key's id, pk_...")], core: Core = LOCAL
 ) -> None:
-    """End a key at once."""
+    """Revoke a key immediately."""
 
     async def work() -> None:
         async with connect(core) as client:
@@ -98,7 +99,7 @@ def revoke_key(
 def _lifetime(text: str) -> timedelta:
     found = _LIFETIME.fullmatch(text)
     if found is None:
-        raise typer.BadParameter("say how long: 90d, 12h or 30m", param_hint="--expires")
+        raise typer.BadParameter("expected a lifetime such as 90d, 12h or 30m", param_hint="--expires")
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 

@@ -1,4 +1,4 @@
-"""The command line: what to type, and what it says."""
+"""The command line: commands, options and their help."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ from portico.gateways.gateway_registry import GATEWAYS
 
 app = typer.Typer(
     name="portico",
-    help="Serve an agent, a Python function, to everybody at once: gRPC, SSE and more, over one durable log.",
+    help="Serve an agent, a Python function, over gRPC, SSE and more, with one durable log.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,
@@ -32,7 +32,7 @@ app.add_typer(sandbox, name="sandbox")
 app.command()(chat)
 app.command()(forget)
 
-Target = Annotated[str, typer.Argument(metavar="FILE[:app]", help="The Python file that has your AgentApp.")]
+Target = Annotated[str, typer.Argument(metavar="FILE[:app]", help="The Python file with the AgentApp.")]
 
 
 def _version(wanted: bool) -> None:
@@ -47,7 +47,7 @@ def main(
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Root of all commands."""
+    """The root of all commands."""
 
 
 @app.command()
@@ -58,30 +58,32 @@ def run(
     grpc_port: Annotated[int, typer.Option(help="The core's gRPC port.", min=0, max=65535)] = 50051,
     a2a_grpc_port: Annotated[
         int | None,
-        typer.Option(help="The port of A2A over gRPC; without it there is none.", min=0, max=65535),
+        typer.Option(help="The port of A2A over gRPC; off by default.", min=0, max=65535),
     ] = None,
-    data_dir: Annotated[Path, typer.Option(help="Where runs and sessions live.")] = Path(".portico"),
+    data_dir: Annotated[Path, typer.Option(help="The directory for runs and sessions.")] = Path(".portico"),
     store: Annotated[
         str, typer.Option(help="Another store, by URL, such as memory://. Default: SQLite in the data dir.")
     ] = "",
     auth: Annotated[
         bool,
-        typer.Option("--auth", help="Want a credential with every call; see docs/security.md."),
+        typer.Option("--auth", help="Require a credential with every call; see docs/security.md."),
     ] = False,
     tls_cert: Annotated[
-        Path | None, typer.Option(help="A certificate (PEM) for HTTPS, and TLS of gRPC.", exists=True)
+        Path | None, typer.Option(help="A certificate (PEM) for HTTPS and for gRPC with TLS.", exists=True)
     ] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).", exists=True)] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(help="The certificate's private key (PEM).", exists=True)
+    ] = None,
     insecure_no_auth: Annotated[
-        bool, typer.Option("--insecure-no-auth", help="Serve other machines all the same without auth.")
+        bool, typer.Option("--insecure-no-auth", help="Serve other machines even without auth.")
     ] = False,
     reload: Annotated[bool, typer.Option("--reload", help="Restart the core when a file changes.")] = False,
 ) -> None:
-    """Serve the agents of a file: a core and the HTTP gateways, watched over."""
+    """Serve the agents of a file: run a core and the HTTP gateways, and restart them if they die."""
     if not Path(target).is_file() and not Path(target.partition(":")[0]).is_file():
         raise typer.BadParameter(f"there is no file {target.partition(':')[0]!r}", param_hint="FILE")
     if (tls_cert is None) != (tls_key is None):
-        raise typer.BadParameter("--tls-cert and --tls-key go together")
+        raise typer.BadParameter("--tls-cert and --tls-key go together: set both")
     options = RunOptions(
         target,
         host,
@@ -104,7 +106,7 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opti
 
 def _become(*command: str) -> None:
     sys.stdout.flush()
-    # Windows has no exec that keeps the console; there the command stays as a parent.
+    # Windows has no exec that keeps the console; there the command remains as the parent process.
     if sys.platform == "win32":
         raise typer.Exit(subprocess.call([sys.executable, *command]))  # noqa: S603
     os.execv(sys.executable, [sys.executable, *command])  # noqa: S606
@@ -118,13 +120,13 @@ def core(context: typer.Context) -> None:
 
 @app.command(context_settings=_PASS_ON)
 def doctor(context: typer.Context) -> None:
-    """Look for what is wrong with a database and this machine. `portico doctor --help` lists its options."""
+    """Check a database and this machine for problems. `portico doctor --help` lists its options."""
     _become("-P", "-m", "portico.core.integrity.doctor", *context.args)
 
 
 @sandbox.command("run", context_settings=_PASS_ON)
 def sandbox_run(context: typer.Context) -> None:
-    """Run Python, or a shell command, with no core. `portico sandbox run --help` lists its options."""
+    """Run Python, or a shell command, without a core. `portico sandbox run --help` lists its options."""
     _become("-P", "-m", "portico.sandbox", "run", *context.args)
 
 

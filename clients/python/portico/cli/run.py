@@ -1,7 +1,7 @@
-"""`portico run`: a core and the HTTP gateways as child processes, started in order, kept up, ended in order.
+"""`portico run`: starts a core and the HTTP gateways as child processes, restarts and stops them.
 
-Between them is a Unix socket. The listening HTTP socket belongs to this process
-and is handed down, so that a gateway that is restarted refuses nobody.
+A Unix socket connects them. This process owns the listening HTTP socket and passes it to the gateway, so
+that no connection is refused while the gateway restarts.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ from portico.process.core_socket import core_socket
 from portico.telemetry.log import log_setup
 
 START_SECONDS = 60.0
-STOP_SECONDS = 20.0  # of a child, beside the time that a core drains
-DRAIN_SECONDS = 10.0  # a core's default
+STOP_SECONDS = 20.0  # for a child, in addition to the core's drain
+DRAIN_SECONDS = 10.0  # the core's default
 CONNECT_SECONDS = 5.0
 FEW_FILES = 256
 
@@ -34,7 +34,7 @@ console = Console(stderr=True, soft_wrap=True)
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What `portico run` was asked."""
+    """The options of `portico run`."""
 
     target: str
     host: str
@@ -51,13 +51,13 @@ class RunOptions:
 
     @property
     def folder(self) -> Path:
-        """Where the agent's file is."""
+        """The directory of the agent's file."""
         file = self.target if Path(self.target).is_file() else self.target.partition(":")[0]
         return Path(file).resolve().parent
 
 
 def supervise(options: RunOptions) -> int:
-    """Run until Ctrl-C or SIGTERM. Returns the exit status."""
+    """Runs the processes until Ctrl-C or SIGTERM. Returns the exit status."""
     if log_setup.wants_json((), "PORTICO_CORE_LOG_FORMAT"):
         log_setup.configure(level="info", format="json", content=False, service="portico-run")
     try:
@@ -69,9 +69,9 @@ def supervise(options: RunOptions) -> int:
 
 async def _supervise(options: RunOptions) -> int:
     if (most := inherited_state.open_files()) < FEW_FILES:
-        advice = "callers wait when there are more, and sandboxes may fail; raise the limit (ulimit -n)"
+        advice = "above the limit callers wait and sandboxes may fail; raise the limit (ulimit -n)"
         console.print(
-            f"each process may only have {most} files and connections open: {advice}", style="yellow"
+            f"each process may have at most {most} files and connections open: {advice}", style="yellow"
         )
     folders = () if options.store else (_data_folder(options.data_dir),)
     listener = _listen(options.host, options.port)
@@ -96,14 +96,14 @@ async def _supervise(options: RunOptions) -> int:
 
 
 def _data_folder(path: Path) -> Path:
-    """Made where it is not there. Raises OSError."""
+    """Creates the data directory if necessary. Raises OSError."""
     try:
         folder = path.resolve()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(
-            f"can't make the data folder {path}: {error.strerror}; choose another with --data-dir, "
-            "or keep nothing with --store memory://"
+            f"can't create the data directory {path}: {error.strerror}; choose another with --data-dir, "
+            "or store nothing with --store memory://"
         ) from None
     return folder
 
@@ -113,7 +113,7 @@ def _core_command(options: RunOptions, grpc_port: int, address: str) -> Sequence
     listen = [f"--listen={_authority(options.host, grpc_port)}", f"--listen={address}"]
     command = ["-P", "-m", "portico.core", options.target, "--store", store, *listen, *_tls(options)]
     if options.reload or sys.stderr.isatty():
-        # Whoever edits the file, or sits before the terminal, is whose words an exception has.
+        # The developer edits the file or uses the terminal, so exceptions may show their texts.
         command.append("--log-content")
     if options.auth:
         command.append("--auth")
@@ -140,7 +140,7 @@ def _tls(options: RunOptions) -> Sequence[str]:
 
 
 def _drain_seconds() -> float:
-    """How long the core's runs may go on after SIGTERM; the core says what is wrong with the variable."""
+    """Returns the core's drain time after SIGTERM in seconds; the core reports an invalid variable."""
     try:
         return max(0.0, float(os.environ.get("PORTICO_CORE_DRAIN_SECONDS", DRAIN_SECONDS)))
     except ValueError:
@@ -167,7 +167,7 @@ async def _watch_over(
     try:
         done, _ = await asyncio.wait({asked, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         if asked not in done:
-            # A child that can't be kept up ends the whole; it has said why.
+            # A child that cannot be restarted ends the command; the child has reported the cause.
             return next(task.result() for task in done if task is not asked) or 1
         console.print("stopping; press Ctrl-C again to stop at once")
         for number in _stop_signals():
@@ -177,13 +177,13 @@ async def _watch_over(
         for task in (*tasks, announcing, asked):
             task.cancel()
         await asyncio.gather(*tasks, announcing, asked, return_exceptions=True)
-        # The core first: its streams end resumably and the gateway passes that on.
+        # The core first: its streams end so that they can be resumed, and the gateway passes that on.
         await core.stop()
         await gateway.stop()
 
 
 def _stop_signals() -> Sequence[signal.Signals]:
-    """A terminal that closes ends it too, unless it was started with nohup."""
+    """Returns the signals that stop the command: with nohup without SIGHUP, which a closed terminal sends."""
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         return signal.SIGINT, signal.SIGTERM
     return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
@@ -194,7 +194,7 @@ def _authority(host: str, port: int) -> str:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Raises OSError."""
+    """Opens the listening HTTP socket. Raises OSError."""
     listener = _bound(host, port)
     listener.listen(4096)
     os.set_inheritable(listener.fileno(), True)
@@ -210,9 +210,9 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """Raises OSError."""
+    """Binds a socket to the host and port. Raises OSError."""
     try:
-        # IPv4 first, as a name may mean both.
+        # IPv4 first, because a name may resolve to both.
         for family, kind, protocol, _, address in sorted(
             socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         ):
@@ -233,7 +233,7 @@ def _bound(host: str, port: int) -> socket.socket:
 
 def _advice(error: OSError) -> str:
     if error.errno == errno.EADDRNOTAVAIL:
-        return "no interface of this machine that is up has this address; choose another with --host"
+        return "no active interface of this machine has this address; choose another with --host"
     if isinstance(error, socket.gaierror):
         return "choose another with --host"
     return "choose another with --port"
@@ -248,7 +248,7 @@ def _free_port(host: str) -> int:
 async def _announce(
     options: RunOptions, core: ChildProcess, gateway: ChildProcess, port: int, grpc_port: int
 ) -> None:
-    """Say where to go, once both serve."""
+    """Prints the addresses once both processes serve."""
     try:
         async with asyncio.timeout(START_SECONDS):
             await core.ready.wait()

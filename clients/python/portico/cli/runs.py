@@ -1,4 +1,4 @@
-"""`portico runs`: see, follow and stop runs."""
+"""`portico runs`: lists, follows and stops runs."""
 
 import asyncio
 import sys
@@ -16,9 +16,9 @@ from portico.cli.console import Console
 from portico.client import PorticoError
 from portico.v1 import events_pb2
 
-# A pipe has no width: whole ids matter more than columns there.
+# A pipe has no width: complete ids matter more than aligned columns there.
 console = Console(width=None if sys.stdout.isatty() else 240)
-runs = typer.Typer(help="See, follow and stop runs.", no_args_is_help=True)
+runs = typer.Typer(help="List, follow and stop runs.", no_args_is_help=True)
 
 Core = Annotated[str, typer.Option(help="The core's address.")]
 RunId = Annotated[str, typer.Argument(help="The run's id, resp_...")]
@@ -49,7 +49,7 @@ def list_runs(
     limit: Annotated[int, typer.Option(help="How many.", min=1)] = 20,
     core: Core = LOCAL,
 ) -> None:
-    """The newest runs."""
+    """List the newest runs."""
 
     async def work() -> None:
         table = Table(box=None)
@@ -79,7 +79,7 @@ def list_runs(
 
 @runs.command()
 def get(run_id: RunId, core: Core = LOCAL) -> None:
-    """One run, as JSON."""
+    """Print one run as JSON."""
 
     async def work() -> None:
         async with connect(core) as client:
@@ -92,10 +92,10 @@ def get(run_id: RunId, core: Core = LOCAL) -> None:
 @runs.command()
 def watch(
     run_id: RunId,
-    after: Annotated[int, typer.Option(help="Begin after this event.", min=-1)] = -1,
+    after: Annotated[int, typer.Option(help="Start after this event.", min=-1)] = -1,
     core: Core = LOCAL,
 ) -> None:
-    """Follow a run from its first event, or from a later one."""
+    """Follow a run from its first event, or after a given event."""
 
     async def work() -> None:
         async with (
@@ -111,7 +111,7 @@ def watch(
 
 @runs.command()
 def cancel(run_id: RunId, core: Core = LOCAL) -> None:
-    """Stop a run; returns when it has stopped."""
+    """Cancel a run; returns once it has stopped."""
 
     async def work() -> None:
         async with connect(core) as client:

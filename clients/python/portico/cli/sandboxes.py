@@ -1,4 +1,4 @@
-"""`portico sandbox list` and the like: the sandboxes of a running core."""
+"""`portico sandbox list`, `delete`, `upload` and `download`: the sandboxes of a running core."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -16,7 +16,7 @@ from portico.client import PorticoError
 from portico.client.sandboxes.files import PIECE_BYTES
 from portico.v1 import sandbox_pb2
 
-sandbox = typer.Typer(help="Run untrusted code, and look after sandboxes.", no_args_is_help=True)
+sandbox = typer.Typer(help="Run untrusted code, and manage sandboxes.", no_args_is_help=True)
 console = Console()
 problems = Console(stderr=True)
 
@@ -28,7 +28,7 @@ SandboxId = Annotated[str, typer.Argument(help="The sandbox's id.")]
 def list_sandboxes(
     core: Core = "127.0.0.1:50051", user_id: str | None = None, session_id: str | None = None
 ) -> None:
-    """A core's sandboxes, newest first."""
+    """List a core's sandboxes, newest first."""
 
     async def work() -> None:
         table = Table("sandbox", "user", "session", "type", "state", "used", box=None)
@@ -44,7 +44,7 @@ def list_sandboxes(
 
 @sandbox.command("delete")
 def delete_sandbox(sandbox_id: SandboxId, core: Core = "127.0.0.1:50051") -> None:
-    """End a sandbox and all in it."""
+    """Delete a sandbox and everything in it."""
 
     async def work() -> None:
         async with connect(core) as client:
@@ -56,8 +56,8 @@ def delete_sandbox(sandbox_id: SandboxId, core: Core = "127.0.0.1:50051") -> Non
 @sandbox.command("upload")
 def upload_file(
     sandbox_id: SandboxId,
-    file: Annotated[Path, typer.Argument(help="The file here.", exists=True, dir_okay=False)],
-    path: Annotated[str, typer.Argument(help="Its path inside; its own name when left out.")] = "",
+    file: Annotated[Path, typer.Argument(help="The local file.", exists=True, dir_okay=False)],
+    path: Annotated[str, typer.Argument(help="Its path in the sandbox; by default the file's name.")] = "",
     core: Core = "127.0.0.1:50051",
 ) -> None:
     """Copy a file into a sandbox."""
@@ -73,13 +73,13 @@ def upload_file(
 @sandbox.command("download")
 def download_file(
     sandbox_id: SandboxId,
-    path: Annotated[str, typer.Argument(help="The file's path inside.")],
+    path: Annotated[str, typer.Argument(help="The file's path in the sandbox.")],
     file: Annotated[
-        Path | None, typer.Argument(help="Where to put it; its own name when left out.", dir_okay=False)
+        Path | None, typer.Argument(help="The local path; by default the file's name.", dir_okay=False)
     ] = None,
     core: Core = "127.0.0.1:50051",
 ) -> None:
-    """Copy a file out of a sandbox. An existing file stays until the copy is complete."""
+    """Copy a file out of a sandbox. An existing local file stays until the copy is complete."""
     target = file or Path(PurePosixPath(path).name)
 
     async def work() -> None:

@@ -1,4 +1,4 @@
-"""How far a transfer has come, on a terminal."""
+"""Shows the progress of a transfer on a terminal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +17,9 @@ from portico.cli.console import Console
 
 @contextmanager
 def transfer(name: str, size: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar on standard error if that is a terminal; call the function with each number of bytes."""
+    """Shows a progress bar on standard error if that is a terminal; call the yielded function with byte
+    counts.
+    """
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}", markup=False),

@@ -1,4 +1,6 @@
-"""The Python client of Portico: run agents, follow runs, keep sessions, states and memories."""
+"""Python client of Portico: runs agents, follows runs, and manages sessions, states, memories and
+sandboxes.
+"""
 
 from portico.client.client import Client
 from portico.client.convert import JsonText, user_message

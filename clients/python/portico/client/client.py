@@ -1,4 +1,4 @@
-"""The client: one connection to a core, one attribute for each service."""
+"""The asyncio client: one connection to a core, with one attribute for each service."""
 
 from collections.abc import Mapping
 
@@ -18,10 +18,10 @@ from portico.client.services.states import States
 
 
 class Client:
-    """Talks to the core at a target: host:port, dns:///name:port, or unix:/path.
+    """Connects to a core at a target: host:port, dns:///name:port, or unix:/path.
 
-    The timeout, in seconds, bounds calls that return one response; streams last as
-    long as they last. Metadata and credential (a bearer token) go with every call.
+    The timeout, in seconds, bounds calls that return one response. Streams have no time limit. The
+    metadata and the credential (a bearer token) go with every call.
     """
 
     def __init__(
@@ -54,21 +54,25 @@ class Client:
         metadata: Mapping[str, str | bytes] | None = None,
         timeout: float | None = None,
     ) -> "Client":
-        """The same connection with other options for its calls: cheap, one for each caller if need be.
+        """Returns a client that shares this connection and uses other options for its calls.
 
-        Metadata is added to the client's own and replaces what has its name.
+        It is cheap: a gateway can make one for each caller. The metadata is added to the client's own
+        and replaces entries of the same name.
         """
         varied = Client.__new__(type(self))
         varied._use(self.calls.varied(credential, metadata, timeout))
         return varied
 
     def renew_tls(self, tls: grpc.ChannelCredentials | None) -> None:
-        """Other credentials, as when a certificate was renewed, for calls that begin from now on, those of
-        clients made by with_options too. Calls under way go on, until this is called once more."""
+        """Replaces the TLS credentials, for example after a certificate was renewed.
+
+        Calls that begin later use the new credentials, calls of clients made by with_options included.
+        Calls that are under way continue until the next renewal.
+        """
         self.calls.connection.renew(tls)
 
     async def healthy(self) -> bool:
-        """Whether the core can be reached and serves."""
+        """Returns whether the core is reachable and serves."""
         health = health_pb2_grpc.HealthStub(self.calls.connection.channel)  # type: ignore[no-untyped-call]
         try:
             response = await self.calls.unary(health.Check, health_pb2.HealthCheckRequest())
@@ -77,7 +81,7 @@ class Client:
         return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
     async def close(self) -> None:
-        """Ends the connection and all calls on it, those of clients made by with_options too."""
+        """Closes the connection and ends all calls on it, calls of clients made by with_options included."""
         await self.calls.connection.close()
 
     async def __aenter__(self) -> "Client":

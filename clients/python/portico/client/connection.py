@@ -1,4 +1,4 @@
-"""The channel to a core, and what calls on it have in common."""
+"""The channel to a core, and the options that all calls on it share."""
 
 import asyncio
 import ipaddress
@@ -26,12 +26,13 @@ from portico.v1 import (
 )
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
-# More than the head of an HTTP request may have. Between gRPC's own two limits calls fail at random.
+# Larger than the metadata of an HTTP request may be. Between gRPC's soft and hard limits calls fail at
+# random.
 METADATA_BYTES = 128 * 1024
-# Less than the attempts of a repeated call span (2 s at least): the last of them finds a core that is back.
+# Less than the span of a call's retries (at least 2 s), so that the last attempt finds a restarted core.
 _MAX_RECONNECT_DELAY_MS = 1_000
 
-# Calls that may be made twice: reads, and StartRun because its request always has an idempotency key.
+# Calls that may be repeated: reads, and StartRun because its request always has an idempotency key.
 _RETRIED = {
     "AgentService": ("ListAgents", "GetAgent"),
     "IdentityService": ("GetCaller", "ListKeys", "RevokeKey"),
@@ -73,7 +74,7 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", METADATA_BYTES),
-    # A core that restarts is back within seconds; grpc's own cap is two minutes.
+    # A core restarts within seconds; gRPC's own maximum backoff is two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", _MAX_RECONNECT_DELAY_MS),
     ("grpc.service_config", _SERVICE_CONFIG),
@@ -84,7 +85,7 @@ _ResponseT = TypeVar("_ResponseT")
 
 
 def _is_loopback(target: str) -> bool:
-    """Whether it is an address of this machine's own, to which no proxy leads."""
+    """Returns whether the target is an address of this machine, which needs no proxy."""
     host = target.rpartition("/")[2].rpartition(":")[0].strip("[]")
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -93,7 +94,9 @@ def _is_loopback(target: str) -> bool:
 
 
 class Connection:
-    """One channel and its stubs, made on first use: a channel belongs to the loop it is made in."""
+    """One channel and its stubs, created on first use because a channel belongs to the event loop that
+    creates it.
+    """
 
     def __init__(self, target: str, credentials: grpc.ChannelCredentials | None) -> None:
         self._target = target
@@ -103,12 +106,14 @@ class Connection:
 
     @property
     def secure(self) -> bool:
-        """Whether it is made by TLS."""
+        """Whether the channel uses TLS."""
         return self._credentials is not None
 
     def renew(self, credentials: grpc.ChannelCredentials | None) -> None:
-        """Calls that begin from now on are made with these. Those that are under way stay where they are,
-        until this is called once more."""
+        """Replaces the TLS credentials for calls that begin later.
+
+        Calls under way stay on the old channel until the next renewal.
+        """
         self._credentials = credentials
         if "channel" in self.__dict__:
             self._replaced.append(self.channel)
@@ -157,19 +162,19 @@ class Connection:
         return state_pb2_grpc.StateServiceStub(self.channel)
 
     async def close(self) -> None:
-        """Ends all calls. Harmless when nothing was ever called."""
+        """Closes the channel and ends all calls. Does nothing if no call was made."""
         for channel in (*self._replaced, self.channel):
             await channel.close()
 
 
-# For calls that delete any number of things. The core deletes in steps and undoes none, so a call that ends
-# earlier leaves the rest to the next call.
+# The timeout of calls that delete any number of items. The core deletes in steps and reverts none, so the
+# next call deletes what a call that ended early left.
 DELETE_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """How calls are made: on which connection, with which metadata, for how long at most."""
+    """The options of calls: the connection, the metadata and the timeout in seconds."""
 
     connection: Connection
     given: Metadata
@@ -177,13 +182,13 @@ class Calls:
 
     @property
     def metadata(self) -> Metadata:
-        """What goes along with a call that is made now."""
+        """Returns the metadata for a call that starts now."""
         return in_trace(self.given)
 
     def varied(
         self, credential: str | None, metadata: Mapping[str, str | bytes] | None, timeout: float | None
     ) -> "Calls":
-        """The same with other options; metadata is added, and replaces what has its name."""
+        """Returns a copy with other options; metadata is added and replaces entries of the same name."""
         given = {key.lower(): value for key, value in (metadata or {}).items()}
         if credential is not None:
             given["authorization"] = f"Bearer {credential}"
@@ -194,13 +199,15 @@ class Calls:
         )
 
     def deleting(self, timeout: float | None) -> "Calls":
-        """The same for a call that may delete very much: with this timeout, or at least DELETE_SECONDS."""
+        """Returns a copy for calls that may delete many items: with this timeout, or at least
+        DELETE_SECONDS.
+        """
         return replace(self, timeout=max(self.timeout, DELETE_SECONDS) if timeout is None else timeout)
 
     async def unary(
         self, method: "grpc.aio.UnaryUnaryMultiCallable[_RequestT, _ResponseT]", request: _RequestT
     ) -> _ResponseT:
-        """One request, one response, within the timeout. Raises PorticoError."""
+        """Makes a call with one request and one response, within the timeout. Raises PorticoError."""
         with typed_errors():
             call = method(request, metadata=self.metadata, timeout=self.timeout)
             response = await call

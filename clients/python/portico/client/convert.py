@@ -1,4 +1,4 @@
-"""Plain Python values into the contract's messages."""
+"""Converts plain Python values into the contract's messages."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ from portico.v1 import events_pb2
 Json: TypeAlias = Mapping[str, Any] | list[Any] | str | int | float | bool | None
 MessageLike: TypeAlias = str | events_pb2.Message | Mapping[str, Any]
 MessagesLike: TypeAlias = MessageLike | Iterable[MessageLike]
-_DURATION_SECONDS = 315_576_000_000  # the most of google.protobuf.Duration
+_DURATION_SECONDS = 315_576_000_000  # the maximum of google.protobuf.Duration
 _Number = TypeVar("_Number", bound=int, covariant=True)
 
 
@@ -24,13 +24,13 @@ class Enum(Protocol[_Number]):
 
 
 class JsonText(str):
-    """JSON that is text already and travels as it is, without being read."""
+    """JSON that is already text; it is sent unchanged and unparsed."""
 
     __slots__ = ()
 
 
 def json_text(value: Json) -> str:
-    """The value as JSON text; None is the unset field."""
+    """Returns the value as JSON text; None leaves the field unset."""
     if value is None:
         return ""
     if isinstance(value, JsonText):
@@ -39,9 +39,10 @@ def json_text(value: Json) -> str:
 
 
 def enum_number(enum: Enum[_Number], value: _Number | str, prefix: str) -> _Number:
-    """The number of an enum value that is given as itself or by its lower-case name.
+    """Returns the number of an enum value that is given as a number or by its lower-case name.
 
-    Raises ValueError for a name that the enum lacks.
+    Raises:
+        ValueError: The enum has no such name.
     """
     if isinstance(value, str):
         return enum.Value(f"{prefix}{value.upper()}")
@@ -49,7 +50,7 @@ def enum_number(enum: Enum[_Number], value: _Number | str, prefix: str) -> _Numb
 
 
 def to_timestamp(value: datetime | None) -> Timestamp | None:
-    """A moment; one without a time zone is read as UTC."""
+    """Converts a datetime; one without a time zone is read as UTC."""
     if value is None:
         return None
     timestamp = Timestamp()
@@ -58,19 +59,19 @@ def to_timestamp(value: datetime | None) -> Timestamp | None:
 
 
 def to_duration(value: float | timedelta) -> Duration:
-    """A length of time; a number means seconds. Raises ValueError for one that no message can carry."""
+    """Converts a duration; a number means seconds. Raises ValueError for one out of Duration's range."""
     duration = Duration()
     try:
         duration.FromTimedelta(value if isinstance(value, timedelta) else timedelta(seconds=value))
     except (ValueError, OverflowError):
         duration.seconds = _DURATION_SECONDS + 1
     if abs(duration.seconds) > _DURATION_SECONDS:
-        raise ValueError(f"a length of time is at most {_DURATION_SECONDS:,} seconds, not {value}")
+        raise ValueError(f"a duration must be at most {_DURATION_SECONDS:,} seconds, not {value}")
     return duration
 
 
 def user_message(text: str) -> events_pb2.Message:
-    """A message of the user that says this text."""
+    """Returns a user message with this text."""
     return events_pb2.Message(
         type=events_pb2.MESSAGE_TYPE_MESSAGE,
         role=events_pb2.ROLE_USER,
@@ -79,11 +80,14 @@ def user_message(text: str) -> events_pb2.Message:
 
 
 def to_messages(value: MessagesLike) -> list[events_pb2.Message]:
-    """One message or many, each a text of the user, a message of the contract or a dict.
+    """Converts one message or several; each is a text of the user, a message of the contract, or a dict.
 
-    A dict is written as in the agent protocol: role, content (a text or a list
-    of parts such as {"type": "text", "text": "hello"}), and optionally id, type
-    and metadata. Raises TypeError for what is none of these, ValueError for a dict that it can't read.
+    A dict is written as in the agent protocol: role, content (a text or a list of parts such as {"type":
+    "text", "text": "hello"}), and optionally id, type and metadata.
+
+    Raises:
+        TypeError: A value is of none of these types.
+        ValueError: A dict is malformed.
     """
     if isinstance(value, str | events_pb2.Message | Mapping) or not isinstance(value, Iterable):
         return [_to_message(value)]
@@ -96,7 +100,7 @@ def _to_message(value: MessageLike) -> events_pb2.Message:
     if isinstance(value, str):
         return user_message(value)
     if not isinstance(value, Mapping):
-        raise TypeError(f"a message is a text, a dict or a Message, not {type(value).__name__}")
+        raise TypeError(f"a message must be a string, a dict or a Message, not {type(value).__name__}")
     content = value.get("content") or ()
     if isinstance(content, Mapping):
         content = (content,)
@@ -119,7 +123,7 @@ def _to_content(part: str | events_pb2.Content | Mapping[str, Any]) -> events_pb
     if isinstance(part, str):
         return _text(part)
     if not isinstance(part, Mapping):
-        raise TypeError(f"a content is a text, a dict or a Content, not {type(part).__name__}")
+        raise TypeError(f"a content must be a string, a dict or a Content, not {type(part).__name__}")
     kind = str(part.get("type", "text"))
     content = events_pb2.Content(type=enum_number(events_pb2.ContentType, kind, "CONTENT_TYPE_"))
     try:

@@ -1,8 +1,8 @@
-"""What a call can raise. No grpc exception leaves the client.
+"""The exceptions that calls can raise. No grpc exception leaves the client.
 
-An error carries the gRPC code, the contract's reason (a name from
-portico.v1.ErrorReason, less its prefix; empty when the server gave none) and
-the reason's metadata. Branch on the class or the reason, never on the text.
+An error has the gRPC code, the contract's reason (a name from portico.v1.ErrorReason without its prefix;
+empty when the server sent none) and the reason's metadata. Branch on the class or the reason, never on
+the text.
 
     PorticoError
       InvalidArgument
@@ -35,12 +35,12 @@ from portico.client import handshake_errors, rate_limits
 from portico.v1 import query_pb2
 
 _DOMAIN = "portico"
-# What grpc.aio reports when a stream ends under a write, in place of the status that ended it.
+# grpc.aio reports this, instead of the status, when a stream ends during a write.
 _LOST_WHILE_WRITING = "Internal error from Core"
 
 
 class PorticoError(Exception):
-    """Base class. A subclass fixes the code that an instance has unless told otherwise."""
+    """Base class of all errors. A subclass sets the default code of its instances."""
 
     default_code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
 
@@ -62,25 +62,25 @@ class PorticoError(Exception):
 
 
 class InvalidArgument(PorticoError):
-    """A field is missing, out of range, too large or malformed; metadata names it."""
+    """A field is missing, out of range, too large or malformed; the metadata names it."""
 
     default_code = grpc.StatusCode.INVALID_ARGUMENT
 
 
 class NotFound(PorticoError):
-    """What the call names does not exist, or is not the caller's."""
+    """The resource does not exist, or belongs to another caller."""
 
     default_code = grpc.StatusCode.NOT_FOUND
 
 
 class AlreadyExists(PorticoError):
-    """The session exists, or the idempotency key was used with another request."""
+    """The session already exists, or the idempotency key was used with another request."""
 
     default_code = grpc.StatusCode.ALREADY_EXISTS
 
 
 class OutOfRange(PorticoError):
-    """The cursor is not within the run's log."""
+    """The cursor is outside the run's log."""
 
     default_code = grpc.StatusCode.OUT_OF_RANGE
 
@@ -90,27 +90,27 @@ class CursorAhead(OutOfRange):
 
 
 class CursorExpired(OutOfRange):
-    """The cursor is before what retention has kept."""
+    """The cursor is before the first event that retention has kept."""
 
 
 class FailedPrecondition(PorticoError):
-    """The run is not in the state that the call needs."""
+    """The resource is not in the state that the call requires."""
 
     default_code = grpc.StatusCode.FAILED_PRECONDITION
 
 
 class Aborted(PorticoError):
-    """Somebody else's work is in the way."""
+    """A concurrent operation prevents the call."""
 
     default_code = grpc.StatusCode.ABORTED
 
 
 class SessionBusy(Aborted):
-    """The session has a live run; metadata names it."""
+    """The session has a live run; the metadata names it."""
 
 
 class EtagMismatch(Aborted):
-    """Somebody else wrote first; metadata has the stored etag."""
+    """The state was changed by another writer; the metadata has the stored etag."""
 
 
 class ResourceExhausted(PorticoError):
@@ -120,80 +120,86 @@ class ResourceExhausted(PorticoError):
 
 
 class Unavailable(PorticoError):
-    """The core can't be reached, drains, or can't use its store; try again later."""
+    """The core is unreachable, drains, or cannot use its store; try again later."""
 
     default_code = grpc.StatusCode.UNAVAILABLE
 
 
 class HandshakeFailed(Unavailable):
-    """There can be no TLS with the core: one side refuses the other's certificate, or does not speak TLS. The
-    message says which. To try again does not help."""
+    """The TLS handshake with the core failed: one side refuses the other's certificate or does not speak
+    TLS.
+
+    The message gives the cause. Retrying does not help.
+    """
 
 
 class ClosedEarly(Unavailable):
-    """The core has closed a connection as it began: it may be ending, want TLS, or want a certificate of this
-    client that it trusts."""
+    """The core closed a connection while it was being set up.
+
+    The core may be stopping, may require TLS, or may require a client certificate that it trusts.
+    """
 
     def __init__(self, *, after_handshake: bool) -> None:
         super().__init__(
-            "the core closes the connection as it begins. If it always does, it may want TLS, or a "
-            "certificate of this client that it trusts"
+            "the core closes new connections. If it always does, it may require TLS, "
+            "or a client certificate that it trusts"
         )
-        self.after_handshake = after_handshake  # this side's, if it uses TLS at all
+        self.after_handshake = after_handshake  # also true without TLS
 
 
-# Of Unavailable: the core is not there, or goes. For everything else it has waited as long as that can help.
+# Of the kinds of Unavailable: the core is stopped or stopping. For other codes the core has already waited
+# as long as waiting can help.
 _PASSING = frozenset(("", "DRAINING"))
 
 
 def passes(error: PorticoError) -> bool:
-    """Whether the same call may well succeed in a moment, here or at another core."""
+    """Returns whether the same call may succeed shortly, at this core or at another one."""
     again = isinstance(error, Unavailable) and not isinstance(error, HandshakeFailed)
     return again and error.reason in _PASSING
 
 
 class Unimplemented(PorticoError):
-    """The core does not have the method."""
+    """The core does not implement the method."""
 
     default_code = grpc.StatusCode.UNIMPLEMENTED
 
 
 class DeadlineExceeded(PorticoError):
-    """The call's own timeout passed."""
+    """The call's own timeout expired."""
 
     default_code = grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 class Cancelled(PorticoError):
-    """The client was closed under the call."""
+    """The client was closed during the call."""
 
     default_code = grpc.StatusCode.CANCELLED
 
 
 class PermissionDenied(PorticoError):
-    """The credential is good but does not allow the call."""
+    """The credential is valid but does not permit the call."""
 
     default_code = grpc.StatusCode.PERMISSION_DENIED
 
 
 class Unauthenticated(PorticoError):
-    """The credential is missing or not valid."""
+    """The credential is missing or invalid."""
 
     default_code = grpc.StatusCode.UNAUTHENTICATED
 
 
 class Internal(PorticoError):
-    """A defect of the server; metadata has the request id to quote."""
+    """A defect of the server; the metadata has the request id for a report."""
 
     default_code = grpc.StatusCode.INTERNAL
 
 
 class ProtocolError(Internal):
-    """The server broke the contract: an event was missing, doubled or out of order."""
+    """The server violated the contract: an event was missing, duplicated or out of order."""
 
 
 class RunFailed(PorticoError):
-    """The call went well but the run failed or was rejected; the reason is the run's error code."""
+    """The call succeeded but the run failed or was rejected; the reason is the run's error code."""
 
 
 _BY_CODE: dict[grpc.StatusCode, type[PorticoError]] = {
@@ -211,16 +217,16 @@ _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.Statu
 def build_error(
     code: grpc.StatusCode, message: str, reason: str, metadata: Mapping[str, str]
 ) -> PorticoError:
-    """The error of the tree that fits the reason, or else the code."""
+    """Returns an instance of the class for the reason, or for the code if the reason has no class."""
     if code is grpc.StatusCode.CANCELLED:
-        # Nobody here cancelled: a server that stops sends this to the calls it drops.
+        # This client did not cancel: a server that stops sends CANCELLED for the calls that it drops.
         code = grpc.StatusCode.UNAVAILABLE
     kind = _BY_REASON.get(reason) or _BY_CODE.get(code, PorticoError)
     return kind(message, code, reason, metadata)
 
 
 def error_from_rpc(error: grpc.aio.AioRpcError) -> PorticoError:
-    """What a failed call means in the contract's terms."""
+    """Converts a grpc error of a failed call into a PorticoError."""
     code = error.code()
     message = error.details() or code.name
     rate_limits.from_metadata(error.trailing_metadata(), rate_limits.observer())
@@ -229,7 +235,7 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> PorticoError:
     try:
         status = rpc_status.from_call(error)  # type: ignore[no-untyped-call]
     except ValueError:
-        # A proxy rewrote the status and left the details; they describe another error.
+        # A proxy rewrote the status but kept the details, which describe another error.
         status = None
     for detail in status.details if status is not None else ():
         info = error_details_pb2.ErrorInfo()
@@ -244,14 +250,14 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> PorticoError:
 
 
 def error_from_stream_end(end: query_pb2.StreamEnd) -> PorticoError:
-    """What the end of a multiplexed stream means, as if its call had failed."""
+    """Converts the end of a multiplexed stream into the error of a failed call."""
     code = _CODES.get(end.code, grpc.StatusCode.UNKNOWN)
     return build_error(code, end.message or code.name, end.reason, end.metadata)
 
 
 @contextmanager
 def typed_errors() -> Iterator[None]:
-    """Turns what grpc raises inside the block into a PorticoError."""
+    """Converts grpc exceptions raised inside the block into a PorticoError."""
     try:
         yield
     except grpc.aio.AioRpcError as error:
@@ -262,5 +268,5 @@ def typed_errors() -> Iterator[None]:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        # Nobody cancelled the task: grpc raises this for a call that ended with its channel.
+        # The task was not cancelled: grpc raises CancelledError for a call whose channel was closed.
         raise Cancelled("the client was closed") from None

@@ -1,8 +1,8 @@
-"""Why a connection to a core fails as it begins: gRPC's words of it, in ours."""
+"""Finds out why a connection to a core failed during setup, from the texts of gRPC and BoringSSL."""
 
 import re
 
-# By what BoringSSL says of a certificate that it does not accept.
+# BoringSSL's reasons for an untrusted certificate.
 _UNKNOWN_AUTHORITY = (
     "unable to get local issuer certificate",
     "self signed certificate",
@@ -14,11 +14,11 @@ _CLOSED = re.compile(r"last error: UNAVAILABLE: \S+ (Handshake read failed \()?S
 
 
 def handshake_error(details: str) -> str:
-    """Why there can be no TLS with the core, from a status's details; empty if that is not what they say."""
+    """Returns why the TLS handshake failed, from a status's details; empty if they report another failure."""
     if "Hostname Verification Check failed" in details:
-        return "the core's certificate is refused: it is not for the host that was asked for"
+        return "the core's certificate is refused: it does not cover the requested host name"
     if "missing selected ALPN property" in details:
-        return "what answers there by TLS is no core: it does not speak HTTP/2"
+        return "the server at this address is not a core: it speaks TLS but not HTTP/2"
     found = _HANDSHAKE.search(details)
     if found is None:
         return ""
@@ -28,12 +28,15 @@ def handshake_error(details: str) -> str:
     if kind != "CERTIFICATE_VERIFY_FAILED":
         return f"the TLS handshake with the core failed: {kind.lower().replace('_', ' ')}"
     if why in _UNKNOWN_AUTHORITY:
-        why = f"no authority that is trusted here has signed it ({why})"
+        why = f"it is not signed by a trusted authority ({why})"
     return f"the core's certificate is refused: {why}"
 
 
 def closed_early(details: str) -> bool | None:
-    """For a connection that the core has closed as it began, whether this side's handshake, if any, was over:
-    with TLS 1.3 this is all that is seen of a core that refuses this side's certificate. Else None."""
+    """Returns whether this side's handshake had ended when the core closed a new connection.
+
+    With TLS 1.3 this is the only sign of a core that refuses this side's certificate. The result is True
+    without TLS, and None if the details report another failure.
+    """
     found = _CLOSED.search(details)
     return None if found is None else found.group(1) is None

@@ -1,11 +1,11 @@
-"""One run's events on a multiplexed connection.
+"""The events of one run on a multiplexed connection.
 
     waiting --opened--> flowing --StreamEnd--> ended
        ^                   |
        +------- cut -------+   (connection lost, or StreamEnd DRAINING)
 
-What the consumer has not taken by the time a stream is opened again is thrown
-away and read from the log once more: a stream never holds more than a window.
+When a stream is opened again, events that its consumer has not read are discarded and read from the log
+again: a stream never holds more than a window.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from portico.v1 import query_pb2
 WINDOW_BYTES = 256 * 1024
 # Half a window: a short run costs no credit message, a long one two per window.
 _CREDIT_BYTES = WINDOW_BYTES // 2
-# A frame keeps the response in memory that it came in, other runs' frames included.
+# A frame keeps the whole response in memory that contained it, frames of other runs included.
 _SHARED_FRAMES = 8
 _STATUS_OK = 0
 
@@ -40,20 +40,20 @@ AtOnce: TypeAlias = Callable[[list[query_pb2.StreamFrame]], bool]
 
 
 class StreamCarrier(Protocol):
-    """What a stream asks of the connection that carries it."""
+    """The operations that a stream needs from the connection that carries it."""
 
     def wake(self, stream: "MultiplexedStream") -> None:
-        """Has the stream's next request sent."""
+        """Schedules the stream's next request for sending."""
 
     def forget(self, stream: "MultiplexedStream") -> None:
-        """Delivers nothing more to an ended stream."""
+        """Stops delivering frames to an ended stream."""
 
     def reopen(self, stream: "MultiplexedStream") -> None:
         """Opens the stream under a new id."""
 
 
 class MultiplexedStream:
-    """Follows one run. It has one consumer, who must close it."""
+    """Follows one run. It has one consumer, which must close it."""
 
     def __init__(
         self,
@@ -64,8 +64,8 @@ class MultiplexedStream:
         timeout: float | None,
         resume_timeout: float,
     ) -> None:
-        # Both are the carrier's: the id on this connection, and whether the
-        # stream stands in the queue of those that have something to send.
+        # Set by the carrier: the id on this connection, and whether the stream is in the queue of streams
+        # that have something to send.
         self.stream_id = 0
         self.queued = False
         self.opening_bytes = opening.ByteSize()
@@ -76,7 +76,7 @@ class MultiplexedStream:
         self._resume_timeout = resume_timeout
         self._loop = asyncio.get_running_loop()
 
-        # What came in, and of that the part the consumer has taken: a resume begins there.
+        # The received events, and the part that the consumer has read: a resume begins after that part.
         self._received = progress
         self._taken = progress.mark()
         self._frames: list[query_pb2.StreamFrame] = []
@@ -97,7 +97,7 @@ class MultiplexedStream:
 
     @property
     def run_id(self) -> str:
-        """The run's id; empty until the first event of a query has come."""
+        """The run's id; empty until a query's first event has arrived."""
         return self._received.run_id
 
     @property
@@ -107,15 +107,19 @@ class MultiplexedStream:
         return next_number - 1 if next_number else None
 
     async def next_frames(self, at_once: AtOnce | None = None) -> list[query_pb2.StreamFrame] | None:
-        """All frames that are ready, at least one; None when the log ended or paused.
+        """Returns all frames that are ready, at least one; None when the log has ended or paused.
 
-        What comes while this waits, but for the end, is offered to `at_once` in the step that brings it:
-        a switch to this task costs more than a token. It returns whether it took it all in.
-        Raises PorticoError when the stream failed, after what came before was returned, and as `at_once`.
+        Args:
+            at_once: Called with frames that arrive while this waits, except for the end, in the step that
+                receives them: a switch to this task costs more than a token. It returns whether it has
+                consumed all of them.
+
+        Raises:
+            PorticoError: The stream failed, after the earlier frames were returned; or `at_once` raised it.
         """
         while not self._frames:
             if self._error is not None:
-                # Others may have failed for the same reason: the instance is not this stream's alone.
+                # Other streams may fail for the same reason and share this exception instance.
                 raise copy(self._error)
             if self._ended:
                 return None
@@ -147,7 +151,7 @@ class MultiplexedStream:
         return frames
 
     def close(self) -> None:
-        """Stops following; the run itself goes on. Harmless when repeated."""
+        """Stops following; the run itself continues. Does nothing when called again."""
         self._frames.clear()
         self._error = None
         if not self._ended:
@@ -161,10 +165,10 @@ class MultiplexedStream:
     ) -> None:
         self.close()
 
-    # The rest is the carrier's side.
+    # The carrier's side begins here.
 
     def next_action(self) -> query_pb2.StreamAction | None:
-        """What is to be sent now, if anything."""
+        """Returns the action to send now, if there is one."""
         if self._ended:
             if not self._is_open:
                 return None
@@ -179,7 +183,7 @@ class MultiplexedStream:
         return query_pb2.StreamAction(stream_id=self.stream_id, credit=credit)
 
     def deliver(self, frame: query_pb2.StreamFrame) -> None:
-        """Takes in one frame. The hot path: no await, no copy, no look at each event."""
+        """Accepts one frame. Hot path: no await, no copy, no loop over the events."""
         events = frame.events
         if events:
             try:
@@ -206,10 +210,10 @@ class MultiplexedStream:
         self._notify()
 
     def cut(self, cause: PorticoError) -> None:
-        """Notes that there is no connection; the stream fails unless it is opened again in time."""
+        """Records the loss of the connection; the stream fails unless it is opened again in time."""
         self._is_open = False
         if self._received.place is ReadPosition.END:
-            # All events are here; how the stream ended no longer matters.
+            # All events have arrived; how the stream ended no longer matters.
             self.finish(None)
             return
         self._cause = cause
@@ -220,13 +224,13 @@ class MultiplexedStream:
             self._expiry = self._loop.call_later(max(seconds, 0), self._expire)
 
     def finish(self, error: PorticoError | None) -> None:
-        """Ends the stream; an error is raised after the frames that came before it."""
+        """Ends the stream; an error is raised after the frames that preceded it."""
         self._ended = True
         self._error = error
         self._stop_timers()
         self._carrier.forget(self)
         if self._is_open:
-            # The other side does not know yet.
+            # The server still considers the stream open.
             self._carrier.wake(self)
         self._notify()
 
@@ -286,11 +290,11 @@ class MultiplexedStream:
     def _offer(self, at_once: AtOnce) -> None:
         waiter = self._waiter
         if waiter is None or waiter.done():
-            return  # the consumer takes these too
+            return  # the consumer processes these too
         try:
             taken = at_once(self._frames)
         except Exception as error:
-            # It is the consumer's, and must not end the reading for all others.
+            # The exception belongs to the consumer and must not end the connection's reader.
             waiter.set_exception(error)
             return
         if taken:

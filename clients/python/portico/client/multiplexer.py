@@ -1,9 +1,8 @@
 """Many runs over one connection: for gateways, whose cost is then per wake-up and not per token.
 
-One task reads frames and hands them out, one writes what streams have to send.
-A stream stands in the writer's queue at most once, so the queue is bounded by
-the number of streams. When the connection breaks, its streams are opened again
-on the next one, each from what its consumer has taken.
+One task reads frames and distributes them; another writes the streams' requests. A stream is in the
+writer's queue at most once, so the number of streams bounds the queue. When the connection breaks, its
+streams are opened again on the next connection, each after the last event that its consumer has read.
 """
 
 import asyncio
@@ -37,11 +36,11 @@ from portico.v1 import query_pb2, query_pb2_grpc
 _Call = grpc.aio.StreamStreamCall[query_pb2.MultiplexRequest, query_pb2.MultiplexResponse]
 
 _GATHERED_BYTES = 256 * 1024
-_OVERHEAD_BYTES = 1024  # what a message adds to the action in it
+_OVERHEAD_BYTES = 1024  # added to an action by its message
 
 
 class Multiplexer:
-    """One QueryService.Multiplex connection, opened when first needed and kept up."""
+    """One QueryService.Multiplex connection, opened on first use and reconnected when it breaks."""
 
     def __init__(
         self,
@@ -69,10 +68,14 @@ class Multiplexer:
         metadata: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> MultiplexedStream:
-        """Starts a run and follows it; metadata and timeout are this stream's own.
+        """Starts a run and follows it; the metadata and the timeout (seconds) apply to this stream only.
 
         A request without an idempotency key gets one, so that it can be sent again.
-        Raises ResourceExhausted, InvalidArgument (too large), Cancelled (closed).
+
+        Raises:
+            ResourceExhausted: Too many streams wait to be sent.
+            InvalidArgument: The request is too large.
+            Cancelled: The multiplexer is closed.
         """
         opening = query_pb2.StreamAction(query=query, metadata=stream_in_trace(metadata))
         if not query.idempotency_key:
@@ -86,13 +89,13 @@ class Multiplexer:
         metadata: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> MultiplexedStream:
-        """Follows a run from a cursor. Raises as open_query."""
+        """Follows a run from a cursor. Raises the same errors as open_query."""
         opening = query_pb2.StreamAction(watch=watch, metadata=stream_in_trace(metadata))
         after = watch.after_sequence_number if watch.HasField("after_sequence_number") else None
         return self._open(opening, ReadProgress(watch.run_id, after), timeout)
 
     async def close(self) -> None:
-        """Ends the connection; open streams raise Cancelled."""
+        """Closes the connection; open streams raise Cancelled."""
         self._closed = True
         if self._task is not None:
             self._task.cancel()
@@ -113,7 +116,7 @@ class Multiplexer:
         if len(self._outgoing) >= self._max_waiting:
             raise ResourceExhausted(f"{self._max_waiting} streams wait to be sent to the core")
         if opening.ByteSize() > MAX_MESSAGE_BYTES - _OVERHEAD_BYTES:
-            # Sent, it would end the connection for everybody.
+            # A larger message would end the connection for all streams.
             raise InvalidArgument(f"the request is larger than {MAX_MESSAGE_BYTES} bytes")
         stream = MultiplexedStream(
             self, opening, progress, timeout=timeout, resume_timeout=self._resume_timeout
@@ -122,11 +125,11 @@ class Multiplexer:
             stream.cut(Unavailable("no connection to the core"))
         self.reopen(stream)
         if self._task is None:
-            # It serves everybody, and so belongs to nobody's trace.
+            # The connection serves all callers, and so belongs to no caller's trace.
             self._task = asyncio.create_task(self._run(), name="portico multiplexer", context=Context())
         return stream
 
-    # What streams ask for.
+    # Methods of StreamCarrier, called by the streams.
 
     def wake(self, stream: MultiplexedStream) -> None:
         if not stream.queued:
@@ -138,7 +141,7 @@ class Multiplexer:
         self._streams.pop(stream.stream_id, None)
 
     def reopen(self, stream: MultiplexedStream) -> None:
-        # An id is never used twice in a connection.
+        # An id is never reused on one connection.
         self.forget(stream)
         stream.stream_id = next(self._ids)
         self._streams[stream.stream_id] = stream
@@ -156,7 +159,7 @@ class Multiplexer:
             self._end_all(Cancelled("the multiplexer was closed"))
 
     async def _carry(self) -> PorticoError:
-        """Serves one connection for as long as it lasts; returns what ended it."""
+        """Serves one connection until it ends; returns the cause."""
         writer: asyncio.Task[None] | None = None
         call: _Call | None = None
         try:
@@ -187,14 +190,14 @@ class Multiplexer:
         while isinstance(response := await call.read(), query_pb2.MultiplexResponse):
             for frame in response.frames:
                 stream = streams.get(frame.stream_id)
-                # None: closed here while the frame was on its way.
+                # None: the stream was closed here while the frame was in transit.
                 if stream is not None:
                     stream.deliver(frame)
             self._backoff.reset()
 
     async def _write(self, call: _Call) -> None:
         outgoing = self._outgoing
-        # When a write fails the call has ended, and the reader learns why.
+        # A write fails when the call has ended; the reader gets the status.
         with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             while True:
                 while outgoing:
@@ -205,7 +208,7 @@ class Multiplexer:
                 await self._wake.wait()
 
     def _gather(self) -> list[query_pb2.StreamAction]:
-        """What waits to be sent, as much as one message should carry: a write costs more than an action."""
+        """Collects queued actions up to the size of one message: a write costs more than an action."""
         outgoing = self._outgoing
         actions: list[query_pb2.StreamAction] = []
         size = 0
@@ -223,7 +226,7 @@ class Multiplexer:
 
     def _on_loss(self, cause: PorticoError) -> None:
         if not isinstance(cause, Unavailable) or isinstance(cause, HandshakeFailed):
-            # It would only happen again.
+            # A retry would fail in the same way.
             self._end_all(cause)
         for stream in self._outgoing:
             stream.queued = False

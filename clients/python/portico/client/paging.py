@@ -1,4 +1,4 @@
-"""Lists that come in pages."""
+"""Lists that the server returns in pages."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from copy import deepcopy
@@ -10,13 +10,13 @@ from portico.client.connection import Calls
 
 
 class PageRequest(Protocol):
-    """What every list request has."""
+    """The fields that every list request has."""
 
     page_token: str
 
 
 class Page(Protocol):
-    """What every list response has."""
+    """The fields that every list response has."""
 
     next_page_token: str
 
@@ -27,9 +27,9 @@ ItemT = TypeVar("ItemT")
 
 
 class Listing(Generic[PageT, ItemT]):
-    """A list that was asked for: iterate over all its items, or take one page.
+    """The result of a list call: iterate over all items, or await one page.
 
-    Nothing is fetched before it is needed, and each iteration starts anew.
+    It fetches a page only when the page is needed. Each iteration starts again.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class Listing(Generic[PageT, ItemT]):
         self._page_token = page_token
 
     async def page(self) -> PageT:
-        """The page at the page token, the first by default."""
+        """Returns the page at the page token, the first page by default."""
         return await self._fetch(self._page_token)
 
     async def pages(self) -> AsyncGenerator[PageT, None]:
-        """That page and all after it."""
+        """Iterates over that page and all later pages."""
         page = await self.page()
         yield page
         while page.next_page_token:
@@ -66,10 +66,10 @@ def listing(
     request: RequestT,
     items: Callable[[PageT], Iterable[ItemT]],
 ) -> Listing[PageT, ItemT]:
-    """The list that a method pages through."""
+    """Returns the items of a list method, page by page."""
 
     async def fetch(page_token: str) -> PageT:
-        # grpc reads a request later than it takes it; iterations must not share one.
+        # grpc serializes a request after the call has returned; iterations must not share a request.
         page_request = deepcopy(request)
         page_request.page_token = page_token
         return await calls.unary(method(), page_request)

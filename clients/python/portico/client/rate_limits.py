@@ -1,4 +1,4 @@
-"""What a core tells of the limits on the calls of a tenant and a user, with each call."""
+"""The rate limits of a tenant and a user, which a core reports with each call."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,13 +15,13 @@ METADATA = "portico-rate-limits-bin"
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """A limit, and what was left of it when the call was counted."""
+    """A rate limit and its remaining calls after the current call was counted."""
 
-    name: str  # whose calls are counted: tenant or user
-    limit: int  # calls in a window
+    name: str  # the owner of the limit: tenant or user
+    limit: int  # calls per window
     window_seconds: int
-    remaining: int  # calls that may be made at once
-    available_seconds: float  # until there is room for one more
+    remaining: int  # calls that may be made immediately
+    available_seconds: float  # seconds until the next call is allowed
 
 
 Observer: TypeAlias = Callable[[Sequence[RateLimit]], None]
@@ -29,14 +29,16 @@ _observer: ContextVar[Observer | None] = ContextVar("portico rate limits", defau
 
 
 def observe(observer: Observer) -> None:
-    """For the rest of this task, and tasks that it starts: call it with what the core tells of the limits.
-    It is called in the step that brings that, must not wait, and must raise nothing."""
+    """Sets the observer of rate limits for the current task and for the tasks that it starts.
+
+    The observer is called in the step that receives the limits; it must not block and must not raise.
+    """
     _observer.set(observer)
 
 
 @contextmanager
 def observing(observer: Observer) -> Iterator[None]:
-    """The same for the calls that are made within it."""
+    """Sets the observer of rate limits for calls that are made inside the block."""
     token = _observer.set(observer)
     try:
         yield
@@ -45,22 +47,22 @@ def observing(observer: Observer) -> Iterator[None]:
 
 
 def observer() -> Observer | None:
-    """Who is to be told of calls that are made now."""
+    """Returns the observer for calls that are made now."""
     return _observer.get()
 
 
 def from_metadata(metadata: Iterable[tuple[str, str | bytes]] | None, told: Observer | None) -> None:
-    """Tell an observer what a call's metadata says."""
+    """Passes the rate limits in a call's metadata to the observer."""
     if told is None:
         return
     for name, value in metadata or ():
         if name == METADATA and isinstance(value, bytes):
-            with suppress(DecodeError):  # what is no such message says nothing
+            with suppress(DecodeError):  # a malformed message is ignored
                 told(limits_of(rates_pb2.RateLimits.FromString(value)))
 
 
 def limits_of(message: rates_pb2.RateLimits) -> list[RateLimit]:
-    """The limits in a message."""
+    """Returns the limits in a message."""
     return [
         RateLimit(
             one.name,

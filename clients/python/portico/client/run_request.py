@@ -1,4 +1,4 @@
-"""What a run is asked, from plain Python values."""
+"""Builds the request of a run from plain Python values."""
 
 import uuid
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ QueryInput: TypeAlias = MessagesLike | query_pb2.QueryRequest
 
 
 class QueryOptions(TypedDict, total=False):
-    """All that a query may say beside its input; see QueryRequest and AgentRequest."""
+    """The options of a query besides its input; see QueryRequest and AgentRequest."""
 
     agent: str
     session_id: str | None
@@ -26,40 +26,41 @@ class QueryOptions(TypedDict, total=False):
     metadata: Json
     request_id: str | None
     background: bool
-    # Generated when left out, so that a broken call can be made again.
+    # Generated when omitted, so that a broken call can be repeated.
     idempotency_key: str
     if_session_busy: BusyPolicy
-    # The longest that the run may take, in seconds or as a timedelta.
+    # The maximum duration of the run, in seconds or as a timedelta.
     timeout: float | timedelta
     # The run that this one continues, instead of a session.
     previous_run_id: str | None
-    # With previous_run_id: in a session of its own, also as the run stood before it was told this message.
+    # With previous_run_id: runs in a new session of its own, with the history before that run's input.
     fork_session: bool
     before_message_id: str | None
     ephemeral: bool
-    # The most that the run may use: wall_time (seconds or a timedelta), tool_calls, tokens, child_runs.
+    # The run's limits: wall_time (seconds or a timedelta), tool_calls, tokens, child_runs.
     budget: events_pb2.Budget | Mapping[str, Any]
-    # The run on whose behalf this one is started; it uses of that run's budget.
+    # The parent run, whose budget this run uses.
     parent_run_id: str | None
 
 
 def automatic_idempotency_key() -> str:
-    """An idempotency key for the client's own retries.
+    """Returns an idempotency key for the client's own retries.
 
-    The prefix tells the core that repeats come within seconds or not at all, so
-    that it need not ask its store about the key.
+    The prefix tells the core that repeats come within seconds or never, so that it need not look the key
+    up in its store.
     """
     return f"auto:{uuid.uuid4().hex}"
 
 
 def query_request(input: QueryInput, **options: Unpack[QueryOptions]) -> query_pb2.QueryRequest:
-    """A request for what is said; a QueryRequest is copied and takes no options.
+    """Builds a request; a QueryRequest is copied and takes no options.
 
-    Raises ValueError for a message or option that can't be read.
+    Raises:
+        ValueError: A message or an option is malformed.
     """
     if isinstance(input, query_pb2.QueryRequest):
         if options:
-            raise ValueError(f"a QueryRequest says all there is; leave out {', '.join(options)}")
+            raise ValueError(f"a QueryRequest takes no options; leave out {', '.join(options)}")
         request = query_pb2.QueryRequest()
         request.CopyFrom(input)
     else:
@@ -105,8 +106,11 @@ def _build(input: MessagesLike, options: QueryOptions) -> query_pb2.QueryRequest
 
 
 def to_budget(budget: events_pb2.Budget | Mapping[str, Any]) -> events_pb2.Budget:
-    """A dict has wall_time (seconds or a timedelta), tool_calls, tokens and child_runs, as far as they are
-    limited. Raises ValueError for a limit that there is not."""
+    """Converts a dict with any of wall_time (seconds or a timedelta), tool_calls, tokens and child_runs.
+
+    Raises:
+        ValueError: A limit is unknown.
+    """
     if isinstance(budget, events_pb2.Budget):
         return budget
     wall_time = budget.get("wall_time")
@@ -115,7 +119,7 @@ def to_budget(budget: events_pb2.Budget | Mapping[str, Any]) -> events_pb2.Budge
 
 
 def _to_tool(tool: query_pb2.Tool | Mapping[str, Any]) -> query_pb2.Tool:
-    """A dict has name, description, parameters (a JSON Schema) and type."""
+    """Converts a dict with name, description, parameters (a JSON Schema) and type."""
     if isinstance(tool, query_pb2.Tool):
         return tool
     return query_pb2.Tool(

@@ -1,4 +1,4 @@
-"""What the services of a client have in common."""
+"""The base class of a client's services."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -10,10 +10,10 @@ from portico.client.errors import InvalidArgument
 
 
 class Service:
-    """A service's methods: an id, or a key in its place, is given or left out, and never empty.
+    """Base class that rejects empty ids: an id, or a key in its place, is set or omitted, but never empty.
 
-    An empty one comes of a variable that nobody has set: taken for none, it would widen what a call lists
-    or removes.
+    An empty id comes from a variable that was never set. Handled as omitted, it would extend what a call
+    lists or removes.
     """
 
     def __init__(self, calls: Calls) -> None:
@@ -26,14 +26,14 @@ class Service:
 
 
 def _with_ids(method: Callable[..., Any]) -> Callable[..., Any]:
-    """The method, which raises InvalidArgument for an empty id before it calls the core."""
+    """Wraps a method so that it raises InvalidArgument for an empty id before it calls the core."""
     names = tuple(inspect.signature(method).parameters)
 
     def check(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
             if value == "" and (name == "key" or name.endswith("_id")):
                 raise InvalidArgument(
-                    f"{name}: is empty; leave it out to name none",
+                    f"{name}: must not be empty; omit it instead",
                     reason="INVALID_ARGUMENT",
                     metadata={"field": name},
                 )
@@ -48,5 +48,6 @@ def _with_ids(method: Callable[..., Any]) -> Callable[..., Any]:
         check(args, kwargs)
         return await method(*args, **kwargs)
 
-    # Whoever asks whether a method is to be awaited, as frameworks do of tools, is told so.
+    # Frameworks test whether a tool's function is a coroutine function; the wrapper keeps the method's
+    # kind.
     return awaited if inspect.iscoroutinefunction(method) else checked

@@ -1,4 +1,4 @@
-"""TLS to a core, from files."""
+"""TLS credentials for a core, from files."""
 
 from pathlib import Path
 
@@ -10,11 +10,18 @@ from portico.process import certificates
 def channel_credentials(
     ca: Path | None = None, *, cert: Path | None = None, key: Path | None = None
 ) -> grpc.ChannelCredentials:
-    """For `Client(tls=...)`: whom to trust, the system's authorities without `ca`, and the client's own
-    certificate, for a core that wants one. Blocks. Raises ValueError, with the file and the reason, for one
-    that can't be used now."""
+    """Returns credentials for `Client(tls=...)`. Blocks.
+
+    Args:
+        ca: File with the trusted authorities; the system's authorities if omitted.
+        cert: File with the client's certificate, for a core that requires one.
+        key: File with the certificate's private key.
+
+    Raises:
+        ValueError: A file cannot be used; the message has the file and the reason.
+    """
     if (cert is None) != (key is None):
-        raise ValueError("a client's certificate and its key go together")
+        raise ValueError("a client certificate and its key go together: set both")
     if ca is not None:
         certificates.check_authorities(ca)
     if cert is not None and key is not None:

@@ -1,4 +1,4 @@
-"""Calls belong to the trace that they are made in: to the current span, if there is one."""
+"""Adds the current trace to the metadata of calls."""
 
 from collections.abc import Mapping
 
@@ -8,12 +8,12 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 
 
 def in_trace(metadata: Metadata) -> Metadata:
-    """The metadata with the current trace, which replaces one that it names."""
+    """Returns the metadata with the current trace, which replaces an earlier one."""
     own = spans.headers_of()
     return tuple({**dict(metadata), **own}.items()) if own else metadata
 
 
 def stream_in_trace(metadata: Mapping[str, str] | None) -> Mapping[str, str] | None:
-    """The same for a multiplexed stream."""
+    """Returns the metadata of a multiplexed stream with the current trace."""
     own = spans.headers_of()
     return {**(metadata or {}), **own} if own else metadata

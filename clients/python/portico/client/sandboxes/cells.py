@@ -1,4 +1,4 @@
-"""Cells of one sandbox, over one stream."""
+"""Executes the cells of one sandbox over one stream."""
 
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -10,9 +10,9 @@ from portico.v1 import sandbox_pb2
 
 
 class Cells:
-    """Runs cells one after the other, for a fraction of what a call for each would cost.
+    """Executes cells one after the other, at a fraction of the cost of one call for each.
 
-    Use `async with`. The sandbox lives on afterwards, also one that was made for this.
+    Use `async with`. The sandbox continues to exist afterwards, even if it was created for this stream.
     """
 
     def __init__(self, calls: Calls, first: sandbox_pb2.RunCellsRequest) -> None:
@@ -23,7 +23,7 @@ class Cells:
         self._closed = False
 
     async def sandbox(self) -> sandbox_pb2.Sandbox:
-        """The sandbox, made if need be. Raises PorticoError."""
+        """Returns the sandbox, created if necessary. Raises PorticoError."""
         if self._first is not None:
             await self._send(sandbox_pb2.RunCellsRequest())
         if self._sandbox is None:
@@ -33,9 +33,12 @@ class Cells:
     async def run(
         self, code: str, *, timeout: float | None = None, allow_input: bool = False
     ) -> AsyncGenerator[sandbox_pb2.RunCellResponse, None]:
-        """What the cell brings; the last event is its end. Leaving before that interrupts the cell, and
-        ends the stream. With allow_input, input() brings an `input` event: `answer` it, and read on. Raises
-        PorticoError."""
+        """Executes a cell and yields its events; the last event is its end.
+
+        Leaving the iteration before the end interrupts the cell and ends the stream. With allow_input,
+        input() yields an `input` event: call `answer`, and continue to iterate. The timeout is in
+        seconds. Raises PorticoError.
+        """
         duration = None if timeout is None else to_duration(timeout)
         ended = False
         try:
@@ -60,7 +63,7 @@ class Cells:
         await self._send(sandbox_pb2.RunCellsRequest(answer=told))
 
     async def close(self) -> None:
-        """Ends the stream, not the sandbox."""
+        """Ends the stream, but not the sandbox."""
         self._closed = True
         if self._call is not None:
             self._call.cancel()

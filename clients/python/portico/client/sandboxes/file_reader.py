@@ -1,4 +1,4 @@
-"""A file of a sandbox while it is read."""
+"""Reads a file of a sandbox as a stream."""
 
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -9,7 +9,7 @@ from portico.v1 import sandbox_pb2
 
 
 class FileReader:
-    """Iterate for the bytes; `file`, `offset` and `length` say from the start which ones they are."""
+    """Iterates over a file's bytes; `file`, `offset` and `length` describe them from the start."""
 
     def __init__(self, call: Any, first: sandbox_pb2.ReadFileResponse) -> None:
         self._call = call
@@ -20,7 +20,7 @@ class FileReader:
 
     @classmethod
     async def open(cls, calls: Calls, request: sandbox_pb2.ReadFileRequest) -> "FileReader":
-        """Returns when the file is open. Raises PorticoError."""
+        """Opens the file. Raises PorticoError."""
         with typed_errors():
             call: Any = calls.connection.sandboxes.ReadFile(request, metadata=calls.metadata)
             try:
@@ -31,7 +31,9 @@ class FileReader:
         return cls(call, first or sandbox_pb2.ReadFileResponse())
 
     async def read(self) -> bytes:
-        """The next bytes; b"" at the end. Raises PorticoError, also when the file has become shorter."""
+        """Returns the next bytes; b"" at the end. Raises PorticoError, also when the file has become
+        shorter.
+        """
         data, self._data = self._data, b""
         with typed_errors():
             while not data and (piece := await self._call.read()):

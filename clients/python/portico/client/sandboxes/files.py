@@ -1,4 +1,4 @@
-"""The files of a sandbox. Paths are relative to /workspace, or absolute below it, /tmp or a mount."""
+"""File operations in a sandbox. Paths are relative to /workspace, or absolute below it, /tmp or a mount."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
@@ -16,14 +16,16 @@ Content = bytes | str | Iterable[bytes] | AsyncIterable[bytes]
 
 
 class SandboxFiles(Service):
-    """The methods for files. They raise NotFound, AlreadyExists, and InvalidArgument for a path that leads
-    out.
+    """The methods of Sandboxes for files.
+
+    They raise NotFound, AlreadyExists, and InvalidArgument for a path outside of the permitted
+    directories.
     """
 
     async def open_file(
         self, sandbox_id: str, path: str, *, offset: int = 0, length: int = 0, last_bytes: int = 0
     ) -> FileReader:
-        """Opens a file at the offset. The reader has its size and version."""
+        """Opens a file at the offset, in bytes. The reader has its size and version."""
         request = sandbox_pb2.ReadFileRequest(
             sandbox_id=sandbox_id, path=path, offset=offset, length=length, last_bytes=last_bytes
         )
@@ -32,7 +34,7 @@ class SandboxFiles(Service):
     async def read_file(
         self, sandbox_id: str, path: str, *, offset: int = 0, length: int = 0
     ) -> AsyncGenerator[bytes, None]:
-        """A file in pieces; all of it unless a length is given."""
+        """Yields a file's bytes in pieces, up to the length if one is given."""
         async with await self.open_file(sandbox_id, path, offset=offset, length=length) as reader:
             async for piece in reader:
                 yield piece
@@ -46,14 +48,17 @@ class SandboxFiles(Service):
         append: bool = False,
         exclusive: bool = False,
     ) -> int:
-        """Writes a file, at once or in pieces, and returns its size. Until the end the old content stays."""
+        """Writes a file, from bytes or from pieces, and returns its size in bytes.
+
+        The old content stays in place until the write is complete.
+        """
         start = sandbox_pb2.WriteFileStart(
             sandbox_id=sandbox_id, path=path, append=append, exclusive=exclusive
         )
 
         with typed_errors():
             call = self._calls.connection.sandboxes.WriteFile(metadata=self._calls.metadata)
-        # Metadata before the end means that it has failed; grpc would lose the status under a write.
+        # Metadata before the end means that the call failed; grpc would lose the status during a write.
         failed = asyncio.ensure_future(call.initial_metadata())
         try:
             with typed_errors():
@@ -72,7 +77,7 @@ class SandboxFiles(Service):
             call.cancel()
 
     async def stat_file(self, sandbox_id: str, path: str) -> sandbox_pb2.FileInfo:
-        """About a file or directory."""
+        """Returns the type, size and times of a file or directory."""
         request = sandbox_pb2.StatFileRequest(sandbox_id=sandbox_id, path=path)
         return (await self._calls.unary(self._calls.connection.sandboxes.StatFile, request)).file
 
@@ -85,7 +90,7 @@ class SandboxFiles(Service):
     def list_entries(
         self, sandbox_id: str, path: str = "", *, depth: int = 1, page_size: int = 0, page_token: str = ""
     ) -> Listing[sandbox_pb2.ListDirectoryResponse, sandbox_pb2.FileInfo]:
-        """The same, page by page; 20,000 entries at most in each."""
+        """Lists the entries page by page, with at most 20,000 entries in a page."""
         return listing(
             self._calls,
             lambda: self._calls.connection.sandboxes.ListDirectory,
@@ -96,7 +101,7 @@ class SandboxFiles(Service):
         )
 
     async def make_directory(self, sandbox_id: str, path: str) -> None:
-        """With those above it; harmless when it is there."""
+        """Creates a directory and its parents; does nothing if it exists."""
         request = sandbox_pb2.MakeDirectoryRequest(sandbox_id=sandbox_id, path=path)
         await self._calls.unary(self._calls.connection.sandboxes.MakeDirectory, request)
 
@@ -110,7 +115,7 @@ class SandboxFiles(Service):
         await self._calls.unary(self._calls.connection.sandboxes.MoveFile, request)
 
     async def remove_file(self, sandbox_id: str, path: str, *, recursive: bool = False) -> None:
-        """Removes a file, or a directory with all that is in it."""
+        """Removes a file, or a directory with its content."""
         request = sandbox_pb2.RemoveFileRequest(sandbox_id=sandbox_id, path=path, recursive=recursive)
         await self._calls.unary(self._calls.connection.sandboxes.RemoveFile, request)
 
@@ -123,14 +128,14 @@ class SandboxFiles(Service):
         text: str = "",
         exclude: Sequence[str] = (),
     ) -> tuple[sandbox_pb2.FoundFile, ...]:
-        """Files by name and by a text that they have."""
+        """Finds files by name and by a text that they contain."""
         request = sandbox_pb2.SearchFilesRequest(
             sandbox_id=sandbox_id, path=path, pattern=pattern, text=text, exclude=exclude
         )
         return tuple((await self._calls.unary(self._calls.connection.sandboxes.SearchFiles, request)).files)
 
     async def edit_file(self, sandbox_id: str, path: str, edits: Edits, *, dry_run: bool = False) -> str:
-        """Replaces the first place of each text, in order; returns a diff. Raises FailedPrecondition."""
+        """Replaces the first occurrence of each text, in order; returns a diff. Raises FailedPrecondition."""
         request = sandbox_pb2.EditFileRequest(
             sandbox_id=sandbox_id,
             path=path,
@@ -142,7 +147,7 @@ class SandboxFiles(Service):
     async def watch_files(
         self, sandbox_id: str, path: str = "", *, recursive: bool = False
     ) -> AsyncGenerator[sandbox_pb2.WatchFilesResponse, None]:
-        """Changes below a directory; the first says that nothing is missed from now on."""
+        """Yields changes below a directory; the first event means that no later change is missed."""
         request = sandbox_pb2.WatchFilesRequest(sandbox_id=sandbox_id, path=path, recursive=recursive)
         with typed_errors():
             call = self._calls.connection.sandboxes.WatchFiles(request, metadata=self._calls.metadata)
@@ -160,7 +165,7 @@ def _edits(edits: Edits) -> Iterable[sandbox_pb2.FileEdit]:
 
 
 async def _pieces(content: Content) -> AsyncGenerator[bytes, None]:
-    """In pieces that fit into a message."""
+    """Splits the content into pieces that fit into a message."""
     if isinstance(content, str):
         content = content.encode()
     if isinstance(content, bytes | bytearray | memoryview):

@@ -1,4 +1,4 @@
-"""SandboxService: places where untrusted code runs."""
+"""SandboxService: sandboxes for untrusted code."""
 
 from portico.client.convert import to_duration
 from portico.client.paging import Listing, listing
@@ -12,10 +12,10 @@ SIZE = (24, 80)
 
 
 class Sandboxes(SandboxCode, SandboxFiles):
-    """Sandboxes. Every method raises PorticoError; what happens to code inside is a result.
+    """Manages sandboxes. Every method raises PorticoError; a failure of code inside a sandbox is a result.
 
-    On a sandbox that is not there they raise NotFound, on one that has ended or is paused
-    FailedPrecondition, beyond a limit ResourceExhausted.
+    The methods raise NotFound for an unknown sandbox, FailedPrecondition for one that has ended or is
+    paused, and ResourceExhausted beyond a limit.
     """
 
     async def create(
@@ -27,7 +27,9 @@ class Sandboxes(SandboxCode, SandboxFiles):
         fresh: bool = False,
         idempotency_key: str = "",
     ) -> sandbox_pb2.Sandbox:
-        """The session's own sandbox of the spec's type, made if need be; with `fresh` another one."""
+        """Returns the session's sandbox of the spec's type, created if necessary; with `fresh` always a new
+        one.
+        """
         request = sandbox_pb2.CreateSandboxRequest(
             session_id=session_id or "",
             user_id=user_id or "",
@@ -46,7 +48,7 @@ class Sandboxes(SandboxCode, SandboxFiles):
         user_id: str | None = None,
         fresh: bool = False,
     ) -> Cells:
-        """One after the other over one stream; without an id in a sandbox that is made, as by create."""
+        """Executes cells over one stream; without an id in a sandbox that is created as by create."""
         if sandbox_id:
             return Cells(self._calls, sandbox_pb2.RunCellsRequest(sandbox_id=sandbox_id or ""))
         create = sandbox_pb2.CreateSandboxRequest(
@@ -55,7 +57,7 @@ class Sandboxes(SandboxCode, SandboxFiles):
         return Cells(self._calls, sandbox_pb2.RunCellsRequest(create=create))
 
     async def get(self, sandbox_id: str) -> sandbox_pb2.Sandbox:
-        """A sandbox as it stands."""
+        """Returns the current state of a sandbox."""
         request = sandbox_pb2.GetSandboxRequest(sandbox_id=sandbox_id)
         return (await self._calls.unary(self._calls.connection.sandboxes.GetSandbox, request)).sandbox
 
@@ -67,7 +69,7 @@ class Sandboxes(SandboxCode, SandboxFiles):
         page_size: int = 0,
         page_token: str = "",
     ) -> Listing[sandbox_pb2.ListSandboxesResponse, sandbox_pb2.Sandbox]:
-        """Sandboxes, newest first."""
+        """Lists sandboxes, newest first."""
         request = sandbox_pb2.ListSandboxesRequest(
             user_id=user_id or "", session_id=session_id or "", page_size=page_size, page_token=page_token
         )
@@ -79,39 +81,39 @@ class Sandboxes(SandboxCode, SandboxFiles):
         )
 
     async def touch(self, sandbox_id: str) -> sandbox_pb2.Sandbox:
-        """Begins its idle time anew."""
+        """Restarts the idle time of a sandbox."""
         request = sandbox_pb2.TouchSandboxRequest(sandbox_id=sandbox_id)
         return (await self._calls.unary(self._calls.connection.sandboxes.TouchSandbox, request)).sandbox
 
     async def delete(self, sandbox_id: str) -> None:
-        """Ends everything inside and removes all of it."""
+        """Ends everything inside a sandbox and removes it."""
         request = sandbox_pb2.DeleteSandboxRequest(sandbox_id=sandbox_id)
         await self._calls.unary(self._calls.connection.sandboxes.DeleteSandbox, request)
 
     async def pause(self, sandbox_id: str) -> None:
-        """Stops everything inside."""
+        """Freezes everything inside a sandbox."""
         request = sandbox_pb2.PauseSandboxRequest(sandbox_id=sandbox_id)
         await self._calls.unary(self._calls.connection.sandboxes.PauseSandbox, request)
 
     async def resume(self, sandbox_id: str) -> None:
-        """Lets a paused sandbox go on."""
+        """Continues a paused sandbox."""
         request = sandbox_pb2.ResumeSandboxRequest(sandbox_id=sandbox_id)
         await self._calls.unary(self._calls.connection.sandboxes.ResumeSandbox, request)
 
     async def metrics(self, sandbox_id: str) -> sandbox_pb2.GetSandboxMetricsResponse:
-        """What it uses."""
+        """Returns the resource usage of a sandbox."""
         request = sandbox_pb2.GetSandboxMetricsRequest(sandbox_id=sandbox_id)
         return await self._calls.unary(self._calls.connection.sandboxes.GetSandboxMetrics, request)
 
     async def create_checkpoint(self, sandbox_id: str, name: str) -> None:
-        """Keeps the Python kernel as it is now."""
+        """Stores the current Python kernel as a checkpoint."""
         request = sandbox_pb2.CreateCheckpointRequest(sandbox_id=sandbox_id, name=name)
         await self._calls.unary(self._calls.connection.sandboxes.CreateCheckpoint, request)
 
     async def roll_back(
         self, sandbox_id: str, *, checkpoint: str = "", snapshot_id: str | None = None
     ) -> bool:
-        """Back to a checkpoint or a snapshot; whether the kernel has its names of then."""
+        """Restores a checkpoint or a snapshot; returns whether the kernel has its names of that time."""
         request = sandbox_pb2.RollBackRequest(sandbox_id=sandbox_id)
         if snapshot_id:
             request.snapshot_id = snapshot_id
@@ -120,7 +122,7 @@ class Sandboxes(SandboxCode, SandboxFiles):
         return (await self._calls.unary(self._calls.connection.sandboxes.RollBack, request)).kernel_restored
 
     async def create_snapshot(self, sandbox_id: str) -> sandbox_pb2.CreateSnapshotResponse:
-        """Keeps the files of its workspace."""
+        """Stores a snapshot of a sandbox."""
         request = sandbox_pb2.CreateSnapshotRequest(sandbox_id=sandbox_id)
         return await self._calls.unary(self._calls.connection.sandboxes.CreateSnapshot, request)
 
@@ -133,7 +135,7 @@ class Sandboxes(SandboxCode, SandboxFiles):
         page_size: int = 0,
         page_token: str = "",
     ) -> Listing[sandbox_pb2.ListSnapshotsResponse, sandbox_pb2.SandboxSnapshot]:
-        """Snapshots, newest first."""
+        """Lists snapshots, newest first."""
         request = sandbox_pb2.ListSnapshotsRequest(
             user_id=user_id or "",
             session_id=session_id or "",
@@ -161,7 +163,7 @@ class Sandboxes(SandboxCode, SandboxFiles):
         session_id: str | None = None,
         spec: sandbox_pb2.SandboxSpec | None = None,
     ) -> sandbox_pb2.Sandbox:
-        """A new sandbox with the files of another, or of a snapshot."""
+        """Creates a sandbox with the files of another one, or of a snapshot."""
         request = sandbox_pb2.ForkSandboxRequest(session_id=session_id or "", spec=spec)
         if snapshot_id:
             request.snapshot_id = snapshot_id
@@ -172,7 +174,7 @@ class Sandboxes(SandboxCode, SandboxFiles):
     async def create_port_access(
         self, sandbox_id: str, port: int, *, lifetime: float | None = None
     ) -> sandbox_pb2.CreatePortAccessResponse:
-        """A token with which anybody reaches one port for so many seconds, an hour by default."""
+        """Creates a token that gives any holder access to one port, for a lifetime of an hour by default."""
         request = sandbox_pb2.CreatePortAccessRequest(
             sandbox_id=sandbox_id, port=port, lifetime=None if lifetime is None else to_duration(lifetime)
         )
@@ -186,7 +188,7 @@ class Sandboxes(SandboxCode, SandboxFiles):
         rows: int = SIZE[0],
         columns: int = SIZE[1],
     ) -> Terminal:
-        """A command, or a shell, in a terminal of its own until it is closed."""
+        """Starts a command, or a shell, in a new terminal that lasts until it is closed."""
         size = sandbox_pb2.TerminalSize(rows=rows, columns=columns)
         start = sandbox_pb2.TerminalStart(sandbox_id=sandbox_id, command=command, size=size)
         return await Terminal.open(self._calls, start)
@@ -194,6 +196,6 @@ class Sandboxes(SandboxCode, SandboxFiles):
     async def connect_port(
         self, sandbox_id: str | None = None, port: int = 0, *, access_token: str = ""
     ) -> PortConnection:
-        """A connection to a TCP port that something inside listens on. Raises Unavailable."""
+        """Connects to a TCP port on which a process inside listens. Raises Unavailable."""
         start = sandbox_pb2.PortStart(sandbox_id=sandbox_id or "", port=port, access_token=access_token)
         return await PortConnection.open(self._calls, start)

@@ -1,4 +1,4 @@
-"""Streams both ways into a sandbox: terminals and connections to ports."""
+"""Bidirectional streams into a sandbox: terminals and connections to ports."""
 
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -9,7 +9,7 @@ from portico.v1 import sandbox_pb2
 
 
 class Terminal:
-    """A terminal: iterate for what it shows, until its end; write what is typed."""
+    """A terminal: iterate over its output until its end; write its input."""
 
     def __init__(self, call: Any) -> None:
         self._call = call
@@ -22,24 +22,24 @@ class Terminal:
         return cls(call)
 
     async def read(self) -> sandbox_pb2.OpenTerminalResponse | None:
-        """What it shows, or at last its end; then None. Raises PorticoError."""
+        """Returns output, then the end of the terminal, then None. Raises PorticoError."""
         with typed_errors():
             item = await self._call.read()
         return item if isinstance(item, sandbox_pb2.OpenTerminalResponse) else None
 
     async def write(self, data: bytes) -> None:
-        """Types."""
+        """Writes input to the terminal."""
         with typed_errors():
             await self._call.write(sandbox_pb2.OpenTerminalRequest(input=data))
 
     async def resize(self, rows: int, columns: int) -> None:
-        """The window has another size."""
+        """Sets the size of the terminal's window."""
         size = sandbox_pb2.TerminalSize(rows=rows, columns=columns)
         with typed_errors():
             await self._call.write(sandbox_pb2.OpenTerminalRequest(size=size))
 
     async def close(self) -> None:
-        """Ends it and all that runs in it."""
+        """Ends the terminal and all that runs in it."""
         self._call.cancel()
 
     async def __aiter__(self) -> AsyncGenerator[sandbox_pb2.OpenTerminalResponse, None]:
@@ -61,19 +61,19 @@ class PortConnection:
 
     @classmethod
     async def open(cls, calls: Calls, start: sandbox_pb2.PortStart) -> "PortConnection":
-        """Returns when it stands."""
+        """Opens the connection; returns when it is established."""
         with typed_errors():
             call = calls.connection.sandboxes.ConnectPort(metadata=calls.metadata)
             try:
                 await call.write(sandbox_pb2.ConnectPortRequest(start=start))
-                await call.read()  # the empty response; or it raises why there is none
+                await call.read()  # the empty response; raises the cause if there is none
             except BaseException:
                 call.cancel()
                 raise
         return cls(call)
 
     async def read(self) -> bytes:
-        """The next bytes; b"" when no more will come. Raises PorticoError."""
+        """Returns the next bytes; b"" at the end. Raises PorticoError."""
         with typed_errors():
             item = await self._call.read()
         return item.data if isinstance(item, sandbox_pb2.ConnectPortResponse) else b""
@@ -83,7 +83,7 @@ class PortConnection:
             await self._call.write(sandbox_pb2.ConnectPortRequest(data=data))
 
     async def end_write(self) -> None:
-        """Nothing more comes from here."""
+        """Ends this side's direction of the connection."""
         with typed_errors():
             await self._call.done_writing()
 

@@ -1,4 +1,4 @@
-"""AgentService: which agents a core serves, and their endpoints."""
+"""AgentService: the agents of a core, and their endpoints."""
 
 from collections.abc import AsyncGenerator
 
@@ -16,23 +16,26 @@ class Agents(Service):
     def list(
         self, *, page_size: int = 0, page_token: str = ""
     ) -> Listing[agent_pb2.ListAgentsResponse, agent_pb2.Agent]:
-        """The agents by name."""
+        """Lists the agents by name."""
         request = agent_pb2.ListAgentsRequest(page_size=page_size, page_token=page_token)
         return listing(
             self._calls, lambda: self._calls.connection.agents.ListAgents, request, lambda page: page.agents
         )
 
     async def get(self, name: str = "") -> agent_pb2.Agent:
-        """One agent, the default one if unnamed. Raises NotFound."""
+        """Returns one agent, by default the default agent. Raises NotFound."""
         request = agent_pb2.GetAgentRequest(name=name)
         return (await self._calls.unary(self._calls.connection.agents.GetAgent, request)).agent
 
     async def call_endpoint(
         self, path: str, body: Json = None, *, agent: str = ""
     ) -> agent_pb2.CallEndpointResponse:
-        """What the agent's function at the path returns, as JSON text.
+        """Calls the agent's function at the path; returns its result as JSON text.
 
-        Raises NotFound; FailedPrecondition when it streams; Aborted when it raised.
+        Raises:
+            NotFound: There is no such agent or path.
+            FailedPrecondition: The function streams.
+            Aborted: The function raised.
         """
         request = agent_pb2.CallEndpointRequest(agent_name=agent, path=path, body_json=json_text(body))
         return await self._calls.unary(self._calls.connection.agents.CallEndpoint, request)
@@ -40,9 +43,14 @@ class Agents(Service):
     async def stream_endpoint(
         self, path: str, body: Json = None, *, agent: str = ""
     ) -> AsyncGenerator[agent_pb2.StreamEndpointResponse, None]:
-        """What the agent's function at the path yields; closing the iterator ends the function.
+        """Calls the agent's function at the path and yields its items; closing the iterator ends the
+        function.
 
-        Raises NotFound; Aborted when the function raised. What broke is not called again.
+        A broken call is not repeated.
+
+        Raises:
+            NotFound: There is no such agent or path.
+            Aborted: The function raised.
         """
         request = agent_pb2.StreamEndpointRequest(agent_name=agent, path=path, body_json=json_text(body))
         with typed_errors():

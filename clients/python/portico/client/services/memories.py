@@ -1,4 +1,4 @@
-"""MemoryService: what is worth remembering of a user."""
+"""MemoryService: texts that agents remember about a user."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -17,7 +17,7 @@ MemoryLike: TypeAlias = str | memory_pb2.Memory | Mapping[str, Any]
 
 
 class Unchanged(Enum):
-    """Stands for what a field has already; None removes that."""
+    """Default of an argument: the field keeps its value. None clears the field."""
 
     UNCHANGED = "unchanged"
 
@@ -28,8 +28,8 @@ UNCHANGED = Unchanged.UNCHANGED
 class Memories(Service):
     """Users' memories. Every method raises PorticoError.
 
-    A filter is a MetadataFilter of the contract or a dict in its shape, such as
-    {"all": [{"path": ["year"], "operator": "ge", "value": 2020}]}; another dict raises ValueError.
+    A filter is a MetadataFilter of the contract or a dict in its shape, such as {"all": [{"path":
+    ["year"], "operator": "ge", "value": 2020}]}; another dict raises ValueError.
     """
 
     async def add(
@@ -45,9 +45,12 @@ class Memories(Service):
     ) -> tuple[memory_pb2.Memory, ...]:
         """Stores memories, all or none, and returns them with their ids.
 
-        Each is a text, a Memory, or a dict with `text` and what else is given here, which otherwise is given
-        to those that are texts. A memory whose key the user has already replaces the one that has it. Raises
-        TypeError for anything else.
+        Each is a text, a Memory, or a dict with `text` and any of the other arguments. The arguments of
+        this call apply to memories that are texts. A memory whose key the user already has replaces the
+        older one.
+
+        Raises:
+            TypeError: A memory is of another type.
         """
         common: dict[str, Any] = {
             "session_id": session_id,
@@ -66,7 +69,7 @@ class Memories(Service):
     async def get(
         self, memory_id: str | None = None, *, key: str | None = None, user_id: str | None = None
     ) -> memory_pb2.Memory:
-        """One memory, by its id or its key. Raises NotFound."""
+        """Returns one memory, by its id or its key. Raises NotFound."""
         request = memory_pb2.GetMemoryRequest(user_id=user_id or "", memory_id=memory_id or "", key=key or "")
         return (await self._calls.unary(self._calls.connection.memories.GetMemory, request)).memory
 
@@ -80,7 +83,7 @@ class Memories(Service):
         session_id: str | Unchanged | None = UNCHANGED,
         expire_time: datetime | Unchanged | None = UNCHANGED,
     ) -> memory_pb2.Memory:
-        """Replaces what is given; None removes it. Raises NotFound."""
+        """Replaces the given fields; None clears a field. Raises NotFound."""
         new, paths = memory_pb2.Memory(), []
         if not isinstance(text, Unchanged):
             new.text = text
@@ -110,7 +113,7 @@ class Memories(Service):
         filter: FilterLike = None,
         top_k: int = 0,
     ) -> tuple[memory_pb2.MemoryHit, ...]:
-        """Memories that have any of these words, best first.
+        """Returns memories that contain any of the words of the query, best match first.
 
         `metadata` compares top-level members as texts.
         """
@@ -133,7 +136,7 @@ class Memories(Service):
         page_size: int = 0,
         page_token: str = "",
     ) -> Listing[memory_pb2.ListMemoriesResponse, memory_pb2.Memory]:
-        """A user's memories, newest first."""
+        """Lists a user's memories, newest first."""
         request = memory_pb2.ListMemoriesRequest(
             user_id=user_id or "",
             session_id=session_id or "",
@@ -158,10 +161,10 @@ class Memories(Service):
         filter: FilterLike = None,
         timeout: float | None = None,
     ) -> int:
-        """Removes what fits all that is given, or all of a user's; returns how many.
+        """Removes memories that match all arguments, or all memories of a user; returns how many.
 
-        Very many take a while, so the timeout, in seconds, is at least 600 unless it is given here. A call
-        that ends before all are deleted has deleted some; the same call deletes the rest.
+        Many memories take long to delete, so the timeout, in seconds, is at least 600 by default. A call
+        that ends early has deleted some memories; the same call deletes the rest.
         """
         request = memory_pb2.DeleteMemoriesRequest(
             user_id=user_id or "",
@@ -181,7 +184,7 @@ def _to_memory(value: MemoryLike, common: Mapping[str, Any]) -> memory_pb2.Memor
         return _memory(value, **common)
     if isinstance(value, Mapping):
         return _memory(**value)
-    raise TypeError(f"a memory is a text, a dict or a Memory, not {type(value).__name__}")
+    raise TypeError(f"a memory must be a string, a dict or a Memory, not {type(value).__name__}")
 
 
 def _memory(

@@ -1,4 +1,4 @@
-"""Filters of memories from plain Python."""
+"""Builds filters of memories from plain Python values."""
 
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -13,11 +13,14 @@ FilterLike: TypeAlias = memory_pb2.MetadataFilter | Mapping[str, Any] | None
 
 
 def to_filter(value: FilterLike) -> memory_pb2.MetadataFilter | None:
-    """A filter of the contract, or a dict in its shape.
+    """Converts a dict in the shape of a filter; a filter of the contract is returned unchanged.
 
-    {"all": [{"path": ["year"], "operator": "ge", "value": 2020}], "any": [[...], [...]]}: all of `all` must
-    hold, and of each list in `any` one condition. A path of one name may be that name. Raises ValueError for
-    what is not such a dict.
+    {"all": [{"path": ["year"], "operator": "ge", "value": 2020}], "any": [[...], [...]]}: all conditions
+    of `all` must hold, and at least one condition of each list in `any`. A path of one name may be that
+    name.
+
+    Raises:
+        ValueError: The dict has another shape.
     """
     if value is None or isinstance(value, memory_pb2.MetadataFilter):
         return value

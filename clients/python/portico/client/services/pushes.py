@@ -1,4 +1,4 @@
-"""PushService: where the events of runs are pushed."""
+"""PushService: the addresses to which the events of runs are pushed."""
 
 from collections.abc import AsyncGenerator
 
@@ -9,22 +9,22 @@ from portico.v1 import push_pb2
 
 
 class Pushes(Service):
-    """Runs' push configs, and the claims of who delivers. Every method raises PorticoError."""
+    """Push configs of runs, and claims to deliver them. Every method raises PorticoError."""
 
     async def set(self, config: push_pb2.PushConfig, *, from_start: bool = False) -> push_pb2.PushConfig:
-        """Makes or replaces a config: from the run's first event, or from the next one. Raises NotFound."""
+        """Creates or replaces a config: from the run's first event, or from the next one. Raises NotFound."""
         request = push_pb2.SetPushConfigRequest(config=config, from_start=from_start)
         return (await self._calls.unary(self._calls.connection.pushes.SetPushConfig, request)).config
 
     async def get(self, run_id: str, config_id: str) -> push_pb2.PushConfig:
-        """One config. Raises NotFound."""
+        """Returns one config. Raises NotFound."""
         request = push_pb2.GetPushConfigRequest(run_id=run_id, config_id=config_id)
         return (await self._calls.unary(self._calls.connection.pushes.GetPushConfig, request)).config
 
     def list(
         self, run_id: str, *, page_size: int = 0, page_token: str = ""
     ) -> Listing[push_pb2.ListPushConfigsResponse, push_pb2.PushConfig]:
-        """A run's configs by id."""
+        """Lists a run's configs by id."""
         request = push_pb2.ListPushConfigsRequest(run_id=run_id, page_size=page_size, page_token=page_token)
         return listing(
             self._calls,
@@ -34,12 +34,12 @@ class Pushes(Service):
         )
 
     async def delete(self, run_id: str, config_id: str) -> None:
-        """Harmless when there is none. Raises NotFound for a run that is not there."""
+        """Removes a config; does nothing when there is none. Raises NotFound for an unknown run."""
         request = push_pb2.DeletePushConfigRequest(run_id=run_id, config_id=config_id)
         await self._calls.unary(self._calls.connection.pushes.DeletePushConfig, request)
 
     async def claim(self) -> AsyncGenerator[push_pb2.ClaimPushesResponse, None]:
-        """What is to be delivered by the caller, who has it until the iterator is closed."""
+        """Claims push configs and yields them; the caller holds each claim until it closes the iterator."""
         with typed_errors():
             call = self._calls.connection.pushes.ClaimPushes(
                 push_pb2.ClaimPushesRequest(), metadata=self._calls.metadata
@@ -53,7 +53,7 @@ class Pushes(Service):
     async def ack(
         self, config: push_pb2.PushConfig, delivered_sequence_number: int, *, ended: bool = False
     ) -> None:
-        """How far a claimed config was delivered, and whether that is all."""
+        """Stores how far a claimed config was delivered, and whether its delivery is complete."""
         request = push_pb2.AckPushRequest(
             run_id=config.run_id,
             config_id=config.config_id,

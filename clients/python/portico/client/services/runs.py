@@ -1,4 +1,4 @@
-"""QueryService: start runs, follow them, steer them."""
+"""QueryService: starts, follows and steers runs."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -22,11 +22,11 @@ class Runs(Service):
     def query(
         self, input: QueryInput, *, resume_timeout: float = 60.0, **options: Unpack[QueryOptions]
     ) -> RunStream:
-        """Starts a run, once the stream is read, and follows it."""
+        """Returns a stream that starts a run when it is first read, and follows it."""
         return RunStream(self._calls, query_request(input, **options), ReadProgress("", None), resume_timeout)
 
     def watch(self, run_id: str, *, after: int | None = None, resume_timeout: float = 60.0) -> RunStream:
-        """Follows a run from its start, or from behind the event with this number.
+        """Follows a run from its start, or after the event with this number.
 
         Reading raises CursorAhead or CursorExpired for a number outside of the log.
         """
@@ -38,7 +38,7 @@ class Runs(Service):
         return (await self._calls.unary(self._calls.connection.runs.StartRun, request)).run
 
     async def get(self, run_id: str) -> query_pb2.Run:
-        """One run as it stands. Raises NotFound."""
+        """Returns the current state of a run. Raises NotFound."""
         request = query_pb2.GetRunRequest(run_id=run_id)
         return (await self._calls.unary(self._calls.connection.runs.GetRun, request)).run
 
@@ -57,9 +57,10 @@ class Runs(Service):
         page_size: int = 0,
         page_token: str = "",
     ) -> Listing[query_pb2.ListRunsResponse, query_pb2.Run]:
-        """Runs to which all given filters apply, newest first, without their messages.
+        """Lists runs that match all given filters, newest first, without their messages.
 
-        What is newest was accepted last, or, ordered by status, took its status last.
+        The newest run is the one accepted last, or, ordered by status, the one whose status changed
+        last.
         """
         request = query_pb2.ListRunsRequest(
             page_size=page_size,
@@ -79,17 +80,17 @@ class Runs(Service):
         )
 
     async def cancel(self, run_id: str, *, metadata: Mapping[str, Any] | None = None) -> query_pb2.Run:
-        """Stops a run; returns it once it has stopped. The metadata is for its agent.
+        """Cancels a run; returns it once it has stopped. The metadata is passed to its agent.
 
-        Raises FailedPrecondition if it ended otherwise.
+        Raises FailedPrecondition if the run ended otherwise.
         """
         request = query_pb2.CancelRunRequest(run_id=run_id, metadata_json=json_text(metadata))
         return (await self._calls.unary(self._calls.connection.runs.CancelRun, request)).run
 
     async def interrupt(self, run_id: str) -> query_pb2.Run:
-        """Asks the agent to stop where it is; returns the run once it has ended.
+        """Asks the agent to stop at its current step; returns the run once it has ended.
 
-        Raises FailedPrecondition when the run has ended before.
+        Raises FailedPrecondition if the run has already ended.
         """
         request = query_pb2.InterruptRunRequest(run_id=run_id)
         return (await self._calls.unary(self._calls.connection.runs.InterruptRun, request)).runs[0]
@@ -97,9 +98,9 @@ class Runs(Service):
     async def interrupt_session(
         self, *, session_id: str, user_id: str | None = None
     ) -> tuple[query_pb2.Run, ...]:
-        """Interrupts what is live in a session; queued runs stay queued.
+        """Interrupts the live runs of a session; queued runs stay queued.
 
-        Raises FailedPrecondition when nothing is live.
+        Raises FailedPrecondition when no run is live.
         """
         session = query_pb2.SessionTarget(user_id=user_id or "", session_id=session_id)
         request = query_pb2.InterruptRunRequest(session=session)
@@ -110,7 +111,7 @@ class Runs(Service):
     ) -> query_pb2.Run:
         """Answers a run that waits for input; its last_sequence_number is the cursor to watch from.
 
-        Raises FailedPrecondition when it does not wait.
+        Raises FailedPrecondition when the run does not wait.
         """
         request = query_pb2.ResumeRunRequest(
             run_id=run_id, input=to_messages(input), input_request_id=input_request_id or ""
@@ -118,14 +119,14 @@ class Runs(Service):
         return (await self._calls.unary(self._calls.connection.runs.ResumeRun, request)).run
 
     async def steer(self, run_id: str, input: MessagesLike) -> None:
-        """Hands new input to an agent that works; it is applied when the log says so, in a response event.
+        """Sends new input to an executing agent; a response event in the log reports when it is applied.
 
-        Raises FailedPrecondition when the run has ended, ResourceExhausted when too much waits.
+        Raises FailedPrecondition when the run has ended, ResourceExhausted when too much input waits.
         """
         request = query_pb2.SteerRunRequest(run_id=run_id, input=to_messages(input))
         await self._calls.unary(self._calls.connection.runs.SteerRun, request)
 
     async def delete(self, run_id: str) -> None:
-        """Removes an ended run and its log. Raises FailedPrecondition while it is live."""
+        """Removes an ended run and its log. Raises FailedPrecondition while the run is live."""
         request = query_pb2.DeleteRunRequest(run_id=run_id)
         await self._calls.unary(self._calls.connection.runs.DeleteRun, request)

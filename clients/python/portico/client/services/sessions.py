@@ -17,14 +17,14 @@ class Sessions(Service):
     async def create(
         self, *, user_id: str | None = None, session_id: str | None = None, metadata: Json = None
     ) -> session_pb2.Session:
-        """An empty session, with a generated id if none is given. Raises AlreadyExists."""
+        """Creates an empty session, by default with a generated id. Raises AlreadyExists."""
         request = session_pb2.CreateSessionRequest(
             user_id=user_id or "", session_id=session_id or "", metadata_json=json_text(metadata)
         )
         return (await self._calls.unary(self._calls.connection.sessions.CreateSession, request)).session
 
     async def get(self, session_id: str, *, user_id: str | None = None) -> session_pb2.Session:
-        """A session without its messages. Raises NotFound."""
+        """Returns a session without its messages. Raises NotFound."""
         request = session_pb2.GetSessionRequest(user_id=user_id or "", session_id=session_id)
         return (await self._calls.unary(self._calls.connection.sessions.GetSession, request)).session
 
@@ -40,7 +40,7 @@ class Sessions(Service):
     def list(
         self, *, user_id: str | None = None, page_size: int = 0, page_token: str = ""
     ) -> Listing[session_pb2.ListSessionsResponse, session_pb2.Session]:
-        """A user's sessions, last used first."""
+        """Lists a user's sessions, last used first."""
         request = session_pb2.ListSessionsRequest(
             user_id=user_id or "", page_size=page_size, page_token=page_token
         )
@@ -56,8 +56,8 @@ class Sessions(Service):
     ) -> None:
         """Removes a session and its messages; its runs stay. Raises NotFound.
 
-        Very many messages take a while, so the timeout, in seconds, is at least 600 unless it is given here.
-        A call that ends before all are deleted has deleted some; the same call deletes the rest.
+        Many messages take long to delete, so the timeout, in seconds, is at least 600 by default. A call
+        that ends early has deleted some messages; the same call deletes the rest.
         """
         request = session_pb2.DeleteSessionRequest(user_id=user_id or "", session_id=session_id)
         calls = self._calls.deleting(timeout)
@@ -66,7 +66,7 @@ class Sessions(Service):
     async def append_messages(
         self, session_id: str, messages: MessagesLike, *, user_id: str | None = None
     ) -> tuple[session_pb2.SessionMessage, ...]:
-        """Adds messages at the end, all or none; those the session has already are left out.
+        """Appends messages, all or none; skips messages that the session already has.
 
         Raises NotFound.
         """
@@ -86,7 +86,7 @@ class Sessions(Service):
         page_size: int = 0,
         page_token: str = "",
     ) -> Listing[session_pb2.ListMessagesResponse, session_pb2.SessionMessage]:
-        """A session's messages, oldest first by default, from behind one of them if it is named.
+        """Lists a session's messages, oldest first by default, optionally after a given message.
 
         Reading raises NotFound.
         """
@@ -108,7 +108,7 @@ class Sessions(Service):
     async def get_message(
         self, session_id: str, message_id: str, *, user_id: str | None = None
     ) -> session_pb2.SessionMessage:
-        """One message. Raises NotFound."""
+        """Returns one message. Raises NotFound."""
         request = session_pb2.GetMessageRequest(
             user_id=user_id or "", session_id=session_id, message_id=message_id
         )
@@ -132,9 +132,10 @@ class Sessions(Service):
         highlight: bool = False,
         top_k: int = 0,
     ) -> tuple[session_pb2.SessionHit, ...]:
-        """Messages in all of a user's sessions, or in one, that have these words; best first.
+        """Returns messages of all of a user's sessions, or of one, that contain the words; best match
+        first.
 
-        Roles and types, such as "user" and "reasoning", leave out messages of others.
+        Roles and types, such as "user" and "reasoning", restrict the search to messages of these kinds.
         """
         request = session_pb2.SearchSessionsRequest(
             user_id=user_id or "",

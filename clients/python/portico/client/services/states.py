@@ -1,4 +1,4 @@
-"""StateService: an agent's own state by user, session and round."""
+"""StateService: an agent's saved state by user, session and round."""
 
 from portico.client.convert import Json, json_text
 from portico.client.paging import Listing, listing
@@ -18,9 +18,9 @@ class States(Service):
         round_id: int | None = None,
         etag: str = "",
     ) -> state_pb2.State:
-        """Writes a round, the next one if none is named; returns it without its contents.
+        """Saves a round, by default the next one; returns it without its contents.
 
-        Raises EtagMismatch when an etag is given and somebody else wrote first.
+        Raises EtagMismatch when an etag is given and another writer has changed the state.
         """
         request = state_pb2.SaveStateRequest(
             user_id=user_id or "",
@@ -34,7 +34,7 @@ class States(Service):
     async def get(
         self, *, user_id: str | None = None, session_id: str | None = None, round_id: int | None = None
     ) -> state_pb2.State:
-        """One round, the greatest if none is named. Raises NotFound."""
+        """Returns one round, by default the greatest. Raises NotFound."""
         request = state_pb2.GetStateRequest(
             user_id=user_id or "", session_id=session_id or "", round_id=round_id
         )
@@ -48,7 +48,7 @@ class States(Service):
         page_size: int = 0,
         page_token: str = "",
     ) -> Listing[state_pb2.ListStatesResponse, state_pb2.State]:
-        """A user's rounds by session and round, without their contents."""
+        """Lists a user's rounds by session and round, without their contents."""
         request = state_pb2.ListStatesRequest(
             user_id=user_id or "", session_id=session_id or "", page_size=page_size, page_token=page_token
         )
@@ -59,9 +59,9 @@ class States(Service):
     async def delete(
         self, *, user_id: str | None = None, session_id: str | None = None, round_id: int | None = None
     ) -> int:
-        """Removes a round, a session's state or all of a user's; returns how many rounds that were.
+        """Removes a round, a session's state or all states of a user; returns the number of removed rounds.
 
-        Without a round, what frameworks keep in the session goes too.
+        Without a round, the data that frameworks keep in the session is removed too.
         """
         request = state_pb2.DeleteStateRequest(
             user_id=user_id or "", session_id=session_id or "", round_id=round_id

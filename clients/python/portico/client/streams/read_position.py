@@ -1,4 +1,4 @@
-"""How far a reader of a run's log has come, and whether the log may end there."""
+"""The position of a reader in a run's log, and whether the log may end there."""
 
 from collections.abc import Sequence
 from enum import Enum
@@ -9,16 +9,16 @@ from portico.v1 import events_pb2
 
 
 class ReadPosition(Enum):
-    """What the last event says of what follows."""
+    """Whether more events follow the last one."""
 
-    UNKNOWN = 0  # it is the caller's own cursor, and may be the last
-    WITHIN = 1  # more is to come
-    PAUSED = 2  # perhaps more: the run waits for input, or waited once
+    UNKNOWN = 0  # the caller's own cursor, which may be the last event
+    WITHIN = 1  # more events follow
+    PAUSED = 2  # more may follow: the run waits for input, or has waited before
     END = 3  # it was the terminal event
 
 
 def position_after(event: events_pb2.Event) -> ReadPosition:
-    """Where a reader stands who has this event."""
+    """Returns the position of a reader after this event."""
     if event.HasField("response"):
         status = event.response.status
         if status in TERMINAL_STATUSES:
@@ -29,12 +29,12 @@ def position_after(event: events_pb2.Event) -> ReadPosition:
 
 
 class ReadProgress:
-    """A reader's cursor: every event is to come once and in order."""
+    """The cursor of a reader: every event must arrive once and in order."""
 
     __slots__ = ("_repeats", "next_number", "place", "run_id")
 
     def __init__(self, run_id: str, after: int | None) -> None:
-        # Empty until the first event of a query tells it.
+        # Empty until a query's first event contains it.
         self.run_id = run_id
         self.next_number = 0 if after is None else after + 1
         self.place = ReadPosition.WITHIN if after is None else ReadPosition.UNKNOWN
@@ -42,16 +42,16 @@ class ReadProgress:
 
     @property
     def last_number(self) -> int | None:
-        """The number of the last event taken in; None before the first."""
+        """The number of the last accepted event; None before the first."""
         return self.next_number - 1 if self.next_number else None
 
     def add_frame(self, events: Sequence[events_pb2.Event]) -> int:
-        """Moves past the events of one frame; looks at the first and the last only.
+        """Advances past the events of one frame; reads only the first and the last of them.
 
-        Returns how many at the start were taken in before, and are to be left out.
-        Raises ProtocolError for a gap or a repeat.
+        Returns how many events at the start were already accepted and must be skipped. Raises
+        ProtocolError for a gap or a repeat.
         """
-        # Reading anything of a message costs as much as a call: of a token alone it is read once.
+        # Reading any field of a message costs as much as a call: a frame with one event is read once.
         count = len(events)
         first = events[0]
         last = first if count == 1 else events[-1]
@@ -72,18 +72,19 @@ class ReadProgress:
         return repeats
 
     def resume(self) -> int | None:
-        """The cursor to go on reading from."""
+        """Returns the cursor from which to continue."""
         self._repeats = 0
         if self.place is ReadPosition.PAUSED:
-            # From behind a pause a watch waits for the answer; from before it, it ends if there is none.
+            # A watch from after a pause waits for the answer; from before it, the watch ends if there is no
+            # answer.
             self._repeats = 1
             return self.next_number - 2
         return self.last_number
 
     def mark(self) -> tuple[int, ReadPosition]:
-        """Where the reader stands, for go_back."""
+        """Returns the current position, for go_back."""
         return self.next_number, self.place
 
     def go_back(self, mark: tuple[int, ReadPosition]) -> None:
-        """Forgets what was taken in since the mark; it is to be read once more."""
+        """Returns to the mark; later events are read again."""
         self.next_number, self.place = mark

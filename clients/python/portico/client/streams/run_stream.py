@@ -1,4 +1,4 @@
-"""One run's events, over a call of its own."""
+"""Follows one run over a call of its own."""
 
 import asyncio
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ from portico.client.streams.read_position import ReadPosition, ReadProgress
 from portico.client.streams.text_collector import TextCollector
 from portico.v1 import events_pb2, query_pb2
 
-# Before the first event nobody has seen the run; a wrong address should not take a minute to tell.
+# Shorter before the first event: a wrong address must not take a minute to be reported.
 _START_SECONDS = 10.0
-_REFUSALS = 3  # in a row
+_REFUSALS = 3  # consecutive refusals
 _FAILED = (events_pb2.RUN_STATUS_FAILED, events_pb2.RUN_STATUS_REJECTED)
 
 _Frame = query_pb2.QueryResponse | query_pb2.WatchRunResponse
@@ -26,11 +26,11 @@ _FrameCall = (
 
 
 class RunStream:
-    """A run's events in order, each once, up to its end or a pause.
+    """Yields a run's events in order, each once, up to its end or a pause.
 
-    When the connection breaks it resumes by itself, for as long as resume_timeout
-    allows. Iterate within `async with`, or call aclose: leaving the loop early does
-    not end a call in grpc. Dropping the stream ends it too, once it is collected.
+    When the connection breaks, the stream resumes by itself, for at most resume_timeout seconds. Iterate
+    within `async with`, or call aclose: leaving the loop early does not end a call in grpc. Garbage
+    collection of the stream ends it too.
     """
 
     def __init__(
@@ -55,24 +55,24 @@ class RunStream:
 
     @property
     def run_id(self) -> str:
-        """The run's id; empty until the first event of a query has come."""
+        """The run's id; empty until a query's first event has arrived."""
         return self._received.run_id
 
     @property
     def last_sequence_number(self) -> int | None:
-        """The cursor: the number of the last event that was returned."""
+        """The cursor: the number of the last returned event."""
         return self._last_number
 
     @property
     def response(self) -> events_pb2.Response | None:
-        """The run as it last paused, or ended; None before."""
+        """The run's response at its last pause or its end; None before."""
         return self._response
 
     def __aiter__(self) -> "RunStream":
         return self
 
     async def __anext__(self) -> events_pb2.Event:
-        """The next event. Raises PorticoError when the run can't be followed any further."""
+        """Returns the next event. Raises PorticoError when the run cannot be followed any further."""
         while True:
             for event in self._events:
                 self._last_number = event.sequence_number
@@ -82,7 +82,7 @@ class RunStream:
             await self._next_frame()
 
     async def next_events(self) -> list[events_pb2.Event]:
-        """All events that are ready, at least one; empty at the end. Raises as iterating does."""
+        """Returns all events that are ready, at least one; empty at the end. Raises PorticoError."""
         while True:
             events = list(self._events)
             if events:
@@ -92,9 +92,9 @@ class RunStream:
             await self._next_frame()
 
     async def text(self) -> str:
-        """Reads to the end; the text of the run's messages, from where the stream stands.
+        """Reads to the end; returns the text of the run's messages after the current position.
 
-        Raises RunFailed when the run ended as failed or rejected.
+        Raises RunFailed when the run failed or was rejected.
         """
         collector = TextCollector()
         while events := await self.next_events():
@@ -108,7 +108,7 @@ class RunStream:
         return collector.text
 
     async def aclose(self) -> None:
-        """Stops reading. A run that is not background is cancelled when nobody else reads it."""
+        """Stops reading. A foreground run is cancelled when it has no other reader."""
         self._ended = True
         self._events = iter(())
         self._drop_call()
@@ -121,19 +121,19 @@ class RunStream:
 
     def __del__(self) -> None:
         call, loop = self._call, self._loop
-        # Collected in whatever thread; a call belongs to its loop's.
+        # Garbage collection may happen in any thread; a call must be cancelled on its event loop.
         if call is not None and loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(call.cancel)
 
     async def _next_frame(self) -> None:
-        """Takes in one frame or the end, resuming as often as it takes."""
+        """Accepts one frame or the end, and resumes as often as necessary."""
         while True:
             try:
                 frame = await self._read()
             except PorticoError as error:
                 self._drop_call()
                 if self._received.place is ReadPosition.END:
-                    # All events are here; how the call ended no longer matters.
+                    # All events have arrived; how the call ended no longer matters.
                     self._ended = True
                     return
                 if not passes(error) or self._certificate_is_refused(error):
@@ -148,9 +148,10 @@ class RunStream:
             return
 
     def _certificate_is_refused(self, error: PorticoError) -> bool:
-        """Whether the core, of which nothing has been heard yet, wants another certificate of this client.
+        """Returns whether the core, which has sent no event yet, rejects this client's certificate.
 
-        One that ends may close a connection like this too, but not again and again."""
+        A stopping core may close a connection in the same way, but not several times in a row.
+        """
         again = isinstance(error, ClosedEarly) and error.after_handshake and self._calls.connection.secure
         self._closed_early = self._closed_early + 1 if again else 0
         return self._query is not None and self._closed_early >= _REFUSALS
@@ -165,7 +166,7 @@ class RunStream:
                     self._outage.opened()
                 frame = await self._call.read()
         except asyncio.CancelledError:
-            # The call is lost with it; whoever goes on reading resumes.
+            # The call is lost; a reader that continues resumes.
             self._drop_call()
             raise
         if isinstance(frame, _Frame):

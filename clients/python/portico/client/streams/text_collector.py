@@ -1,4 +1,4 @@
-"""The text that a run's messages say, put together from its events."""
+"""Assembles the text of a run's messages from its events."""
 
 from portico.client.streams.read_position import ReadPosition, position_after
 from portico.v1 import events_pb2
@@ -7,22 +7,22 @@ _SAID = (events_pb2.MESSAGE_TYPE_UNSPECIFIED, events_pb2.MESSAGE_TYPE_MESSAGE)
 
 
 class TextCollector:
-    """Takes in events in order; has the text of the messages so far, reasoning and calls left out."""
+    """Accepts events in order; holds the text of the messages so far, without reasoning and tool calls."""
 
     def __init__(self) -> None:
         self._attempt = 1
-        # By message id, then by the content's index.
+        # By message id, then by content index.
         self._texts: dict[str, dict[int, str]] = {}
         self._silent: set[str] = set()
 
     @property
     def text(self) -> str:
-        """Messages are set apart by a line break."""
+        """The text; messages are separated by a line break."""
         said = ("".join(text for _, text in sorted(parts.items())) for parts in self._texts.values())
         return "\n".join(text for text in said if text)
 
     def take_in(self, event: events_pb2.Event) -> None:
-        """Adds what one event says."""
+        """Adds the content of one event."""
         match event.WhichOneof("object"):
             case "content":
                 self._on_content(event.content)
@@ -34,8 +34,8 @@ class TextCollector:
     def _on_response(self, event: events_pb2.Event) -> None:
         if event.response.attempt > self._attempt:
             self._attempt = event.response.attempt
-            # Executed again from the start: what was said before is void. An attempt
-            # that is first seen at its end or at a pause began before the reader's cursor.
+            # A new attempt executes from the start and voids earlier text. An attempt that is first seen at
+            # its end or at a pause began before the reader's cursor.
             if position_after(event) is ReadPosition.WITHIN:
                 self._texts.clear()
 

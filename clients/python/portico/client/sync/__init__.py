@@ -1,1 +1,1 @@
-"""The client for code without asyncio."""
+"""The blocking client, for code without asyncio."""

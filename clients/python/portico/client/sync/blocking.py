@@ -1,4 +1,4 @@
-"""Async methods as plain ones: they run on the loop of a thread of their own."""
+"""Wraps async methods as blocking ones that run on the event loop of a separate thread."""
 
 import asyncio
 import threading
@@ -36,7 +36,7 @@ class ClientLoopThread:
         self._loop, self._closing = started.result()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """What the coroutine returns or raises. Raises Cancelled when the thread has ended."""
+        """Runs a coroutine to its end and returns its result. Raises Cancelled when the thread has ended."""
         if not self._thread.is_alive():
             coroutine.close()
             raise Cancelled("the client is closed")
@@ -44,12 +44,12 @@ class ClientLoopThread:
         try:
             return future.result()
         except BaseException:
-            # Not the coroutine's own error when the caller was interrupted; it must not run on.
+            # An interruption of the caller, not an error of the coroutine, which must not continue.
             future.cancel()
             raise
 
     def iterate(self, generator: AsyncGenerator[T, None]) -> Iterator[T]:
-        """The generator's items; leaving the iteration closes it."""
+        """Iterates over an async generator; leaving the iteration closes it."""
 
         async def step() -> tuple[bool, T | None]:
             try:
@@ -71,14 +71,14 @@ class ClientLoopThread:
                 self.run(close())
 
     def close(self) -> None:
-        """Stops the loop. Harmless when repeated."""
+        """Stops the loop. Does nothing when repeated."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._closing.set)
             self._thread.join()
 
 
 class BlockingRunStream:
-    """A RunStream to be iterated over without async."""
+    """A RunStream for iteration without async."""
 
     def __init__(self, thread: ClientLoopThread, stream: RunStream) -> None:
         self._thread = thread
@@ -88,25 +88,25 @@ class BlockingRunStream:
 
     @property
     def run_id(self) -> str:
-        """The run's id; empty until the first event of a query has come."""
+        """The run's id; empty until a query's first event has arrived."""
         return self._stream.run_id
 
     @property
     def last_sequence_number(self) -> int | None:
-        """The cursor: the number of the last event that was returned."""
+        """The cursor: the number of the last returned event."""
         return self._last_number
 
     @property
     def response(self) -> events_pb2.Response | None:
-        """The run as it last paused, or ended; None before."""
+        """The run's response at its last pause or its end; None before."""
         return self._stream.response
 
     def text(self) -> str:
-        """As RunStream.text. Raises RunFailed."""
+        """Returns the text as RunStream.text does. Raises RunFailed."""
         return self._thread.run(self._stream.text())
 
     def close(self) -> None:
-        """As RunStream.aclose."""
+        """Stops reading as RunStream.aclose does."""
         self._thread.run(self._stream.aclose())
 
     def __iter__(self) -> "BlockingRunStream":
@@ -115,7 +115,7 @@ class BlockingRunStream:
     def __next__(self) -> events_pb2.Event:
         event = next(self._events, None)
         if event is None:
-            # One visit to the loop for all that is ready.
+            # One visit to the loop for all events that are ready.
             self._events = iter(self._thread.run(self._stream.next_events()))
             event = next(self._events)
         self._last_number = event.sequence_number
@@ -129,14 +129,14 @@ class BlockingRunStream:
 
 
 class BlockingListing(Generic[PageT, ItemT]):
-    """A Listing to be iterated over without async."""
+    """A Listing for iteration without async."""
 
     def __init__(self, thread: ClientLoopThread, listing: Listing[PageT, ItemT]) -> None:
         self._thread = thread
         self._listing = listing
 
     def page(self) -> PageT:
-        """As Listing.page."""
+        """Returns one page as Listing.page does."""
         return self._thread.run(self._listing.page())
 
     def __iter__(self) -> Iterator[ItemT]:
@@ -145,7 +145,7 @@ class BlockingListing(Generic[PageT, ItemT]):
 
 
 class Blocking(Generic[ServiceT_co]):
-    """A service whose methods block. Those of a class that the service inherits are its own too."""
+    """A service whose methods block, methods of the service's base classes included."""
 
     def __init__(self, thread: ClientLoopThread, service: ServiceT_co) -> None:
         self.thread = thread
@@ -153,14 +153,14 @@ class Blocking(Generic[ServiceT_co]):
 
     @property
     def service(self) -> ServiceT_co:
-        """The service on the thread's loop."""
+        """The async service on the thread's loop."""
         return self._service
 
 
 def blocking(
     method: Callable[Concatenate[ServiceT, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[Blocking[ServiceT], P], T]:
-    """The method, returning what the coroutine would."""
+    """Returns the blocking form of a coroutine method."""
 
     @wraps(method)
     def call(self: Blocking[ServiceT], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -172,7 +172,7 @@ def blocking(
 def blocking_stream(
     method: Callable[Concatenate[ServiceT, P], RunStream],
 ) -> Callable[Concatenate[Blocking[ServiceT], P], BlockingRunStream]:
-    """The method, returning a stream to be iterated over without async."""
+    """Returns the form of a method that returns a stream for iteration without async."""
 
     @wraps(method)
     def call(self: Blocking[ServiceT], /, *args: P.args, **kwargs: P.kwargs) -> BlockingRunStream:
@@ -184,7 +184,7 @@ def blocking_stream(
 def blocking_listing(
     method: Callable[Concatenate[ServiceT, P], Listing[PageT, ItemT]],
 ) -> Callable[Concatenate[Blocking[ServiceT], P], BlockingListing[PageT, ItemT]]:
-    """The method, returning a listing to be iterated over without async."""
+    """Returns the form of a method that returns a listing for iteration without async."""
 
     @wraps(method)
     def call(self: Blocking[ServiceT], /, *args: P.args, **kwargs: P.kwargs) -> BlockingListing[PageT, ItemT]:
@@ -196,7 +196,7 @@ def blocking_listing(
 def blocking_iterator(
     method: Callable[Concatenate[ServiceT, P], AsyncGenerator[T, None]],
 ) -> Callable[Concatenate[Blocking[ServiceT], P], Iterator[T]]:
-    """The method, returning a plain iterator."""
+    """Returns the form of a method that returns a plain iterator."""
 
     @wraps(method)
     def call(self: Blocking[ServiceT], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:

@@ -1,4 +1,4 @@
-"""Streams into a sandbox as plain objects."""
+"""Blocking forms of streams into a sandbox."""
 
 from collections.abc import Callable, Coroutine, Iterator
 from functools import wraps
@@ -12,7 +12,7 @@ from portico.v1 import sandbox_pb2
 
 
 class BlockingTerminal:
-    """A Terminal without async. One thread may read while another writes."""
+    """A blocking Terminal. One thread may read while another writes."""
 
     def __init__(self, thread: ClientLoopThread, terminal: Terminal) -> None:
         self._thread = thread
@@ -46,7 +46,7 @@ class BlockingTerminal:
 
 
 class BlockingPort:
-    """A PortConnection without async. One thread may read while another writes."""
+    """A blocking PortConnection. One thread may read while another writes."""
 
     def __init__(self, thread: ClientLoopThread, connection: PortConnection) -> None:
         self._thread = thread
@@ -76,7 +76,7 @@ class BlockingPort:
 
 
 class BlockingFileReader:
-    """A FileReader without async."""
+    """A blocking FileReader."""
 
     def __init__(self, thread: ClientLoopThread, reader: FileReader) -> None:
         self._thread = thread
@@ -103,7 +103,7 @@ class BlockingFileReader:
 
 
 class BlockingCells:
-    """Cells without async."""
+    """Blocking Cells."""
 
     def __init__(self, thread: ClientLoopThread, cells: Cells) -> None:
         self._thread = thread
@@ -137,7 +137,7 @@ class BlockingCells:
 def blocking_cells(
     method: Callable[Concatenate[ServiceT, P], Cells],
 ) -> Callable[Concatenate[Blocking[ServiceT], P], BlockingCells]:
-    """The method, returning cells without async."""
+    """Returns the form of a method that returns blocking cells."""
 
     @wraps(method)
     def call(self: Blocking[ServiceT], /, *args: P.args, **kwargs: P.kwargs) -> BlockingCells:
@@ -149,7 +149,7 @@ def blocking_cells(
 def blocking_terminal(
     method: Callable[Concatenate[ServiceT, P], Coroutine[Any, Any, Terminal]],
 ) -> Callable[Concatenate[Blocking[ServiceT], P], BlockingTerminal]:
-    """The method, returning a terminal without async."""
+    """Returns the form of a method that returns a blocking terminal."""
 
     @wraps(method)
     def call(self: Blocking[ServiceT], /, *args: P.args, **kwargs: P.kwargs) -> BlockingTerminal:
@@ -161,7 +161,7 @@ def blocking_terminal(
 def blocking_reader(
     method: Callable[Concatenate[ServiceT, P], Coroutine[Any, Any, FileReader]],
 ) -> Callable[Concatenate[Blocking[ServiceT], P], BlockingFileReader]:
-    """The method, returning a reader without async."""
+    """Returns the form of a method that returns a blocking reader."""
 
     @wraps(method)
     def call(self: Blocking[ServiceT], /, *args: P.args, **kwargs: P.kwargs) -> BlockingFileReader:
@@ -173,7 +173,7 @@ def blocking_reader(
 def blocking_port(
     method: Callable[Concatenate[ServiceT, P], Coroutine[Any, Any, PortConnection]],
 ) -> Callable[Concatenate[Blocking[ServiceT], P], BlockingPort]:
-    """The method, returning a connection without async."""
+    """Returns the form of a method that returns a blocking connection."""
 
     @wraps(method)
     def call(self: Blocking[ServiceT], /, *args: P.args, **kwargs: P.kwargs) -> BlockingPort:

@@ -1,4 +1,4 @@
-"""The client for code without async: the same methods, each named once."""
+"""The blocking client: lists the methods of each service once."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -157,7 +157,7 @@ class SyncStates(Blocking[States]):
 
 
 class SyncClient:
-    """As Client, for use from any thread that runs no event loop."""
+    """Client for use from any thread that runs no event loop; its methods block."""
 
     def __init__(
         self,
@@ -201,7 +201,7 @@ class SyncClient:
         return self._thread.run(self._client.healthy())
 
     def close(self) -> None:
-        """As Client.close. Harmless when repeated."""
+        """Closes the connection as Client.close does. Does nothing when repeated."""
         with suppress(Cancelled):
             self._thread.run(self._client.close())
         self._thread.close()
