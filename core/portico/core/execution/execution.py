@@ -60,6 +60,7 @@ class Execution:
         self,
         run: LiveRun,
         app: AgentApp,
+        *,
         host: AgentHost,
         stores: Stores,
         encoder: EventEncoder,

@@ -31,6 +31,7 @@ class GroupCommitter:
         self,
         runs: RunLog,
         encoder: EventEncoder,
+        *,
         metrics: RunMetrics | None = None,
         room: StorageQuota | None = None,
         patience_seconds: float = STORE_WAIT_SECONDS,
@@ -112,7 +113,7 @@ class GroupCommitter:
                 self._room.add(run.start.owner, size)
             taken.append((run, new, run.status, record))
         began = time.perf_counter()
-        await self._write(Commit(records, chunks, messages, sessions), dirty)
+        await self._write(Commit(runs=records, chunks=chunks, messages=messages, sessions=sessions), dirty)
         if self._metrics is not None:
             self._metrics.record_commit(taken, time.perf_counter() - began)
         for run, new, status, record in taken:

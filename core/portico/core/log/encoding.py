@@ -35,9 +35,8 @@ class PendingInput:
     kind: str  # input | authorization
 
 
-@dataclass(
-    slots=True
-)  # not frozen: an empty reply makes five instances, and frozen ones take four times as long
+# Not frozen: an empty reply makes five instances, and frozen ones take four times as long.
+@dataclass(slots=True, kw_only=True)
 class RunSnapshot:
     """State of a run at one event. Filled in by its creator and not changed afterwards."""
 

@@ -22,6 +22,7 @@ class LogReader:
         self,
         log: RunLog,
         run_id: str,
+        *,
         cursor: int,
         live: LiveRun | None,
         last: int,

@@ -84,7 +84,11 @@ class RunEngine:
         self._limits = limits or EngineLimits()
         metrics = RunMetrics.create_if_enabled()
         self._committer = GroupCommitter(
-            stores.runs, encoder, metrics, stores.quota, self._limits.store_seconds
+            stores.runs,
+            encoder,
+            metrics=metrics,
+            room=stores.quota,
+            patience_seconds=self._limits.store_seconds,
         )
         self._live: dict[str, Execution] = {}
         if metrics is not None:
@@ -421,7 +425,14 @@ class RunEngine:
         """Open a reader of a live run after a cursor. A foreground run continues while it has a reader."""
         execution.readers.add()
         run = execution.run
-        return LogReader(self._stores.runs, run.run_id, after, run, run.published, execution.readers.remove)
+        return LogReader(
+            self._stores.runs,
+            run.run_id,
+            cursor=after,
+            live=run,
+            last=run.published,
+            on_close=execution.readers.remove,
+        )
 
     def watch_live(self, run_id: str, after: int) -> LogReader | None:
         """Open a reader of a live run after a cursor; None if the run is not live.
@@ -455,7 +466,7 @@ class RunEngine:
             chunks = await self._stores.runs.read(run_id, after, 1)
             if not chunks or chunks[0].first > after + 1:
                 raise CursorExpired(run_id, chunks[0].first if chunks else last + 1)
-        return LogReader(self._stores.runs, run_id, after, None, last, lambda: None)
+        return LogReader(self._stores.runs, run_id, cursor=after, live=None, last=last, on_close=lambda: None)
 
     async def cancel(self, run_id: str, metadata_json: str = "") -> None:
         """Cancel a run; return when it has stopped and its end is durable.
@@ -585,15 +596,15 @@ class RunEngine:
         execution = Execution(
             run,
             app,
-            self.host,
-            self._stores,
-            self._encoder,
-            self._limits.reader_grace_seconds,
-            self._sandboxes,
-            self._admit_child,
-            self._on_execution_end,
-            self._error_disclosure,
-            parent,
+            host=self.host,
+            stores=self._stores,
+            encoder=self._encoder,
+            reader_grace_seconds=self._limits.reader_grace_seconds,
+            sandboxes=self._sandboxes,
+            launch=self._admit_child,
+            on_end=self._on_execution_end,
+            words=self._error_disclosure,
+            parent=parent,
         )
         self._live[run.run_id] = execution
         return execution
