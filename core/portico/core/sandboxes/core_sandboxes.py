@@ -13,7 +13,7 @@ from dataclasses import replace
 from portico.core.sandboxes.allowed_mounts import AllowedMounts
 from portico.core.sandboxes.port_tokens import PortTokens
 from portico.core.sandboxes.sandbox_errors import translate_sandbox_errors
-from portico.core.sandboxes.sandbox_policy import SandboxPolicy
+from portico.core.sandboxes.sandbox_policy import NO_BACKEND, SandboxPolicy
 from portico.sandbox import errors
 from portico.sandbox.backend import Backend
 from portico.sandbox.backend_registry import check_private, make_backend, missing_packages
@@ -55,7 +55,7 @@ class CoreSandboxes:
             ValueError: A directory is missing, or sandboxes could read private files of the core.
         """
         policy = self.policy
-        if policy.backend == "none":
+        if policy.backend == NO_BACKEND:
             return
         await asyncio.to_thread(_sweep)
         private = dict(policy.private)
@@ -219,7 +219,7 @@ class CoreSandboxes:
 
 
 def _backends(policy: SandboxPolicy) -> dict[str, Backend]:
-    if policy.backend == "none":
+    if policy.backend == NO_BACKEND:
         raise errors.BackendUnavailable("sandboxes are turned off")
     names = dict.fromkeys((policy.backend, *policy.more_backends))
     # Only the default backend has a warm pool.

@@ -19,6 +19,7 @@ PRELOAD = (
     "pandas", "requests", "scipy", "scipy.stats", "seaborn", "sklearn", "statsmodels", "sympy",
 )  # fmt: skip
 ANY_BACKEND = "*"
+NO_BACKEND = "none"  # in place of the default backend: the core has no sandboxes
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class SandboxPolicy:
     lower.
     """
 
-    backend: str = "local"  # or none
+    backend: str = "local"  # or NO_BACKEND
     more_backends: tuple[str, ...] = ()  # further backends that a caller may name
     total: SandboxQuota = field(default_factory=lambda: SandboxQuota(200, 1_024, 8 << 30))
     per_user: SandboxQuota = field(default_factory=lambda: SandboxQuota(100, 64, 2 << 30))

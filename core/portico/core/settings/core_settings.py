@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_va
 from pydantic_settings import SettingsConfigDict
 
 from portico.core.hosts.base.error_disclosure import ErrorAudience
-from portico.core.sandboxes.sandbox_policy import ANY_BACKEND, PRELOAD
+from portico.core.sandboxes.sandbox_policy import ANY_BACKEND, NO_BACKEND, PRELOAD
 from portico.core.stores.open_stores import check_url
 from portico.process.listen_address import UNIX_PREFIXES, is_local_grpc_address
 from portico.process.secrets import SecretSettings
@@ -180,7 +180,8 @@ class CoreSettings(SecretSettings):
     )
     sandbox_backend: str = Field(
         default="local",
-        description=f"Default sandbox backend: {', '.join(OWN_NAMES)}, one of another package, or none.",
+        description=f"Default sandbox backend: {', '.join(OWN_NAMES)}, one of another package, or "
+        f"{NO_BACKEND}.",
     )
     sandbox_backends: list[str] = Field(
         default=[], description="A further backend, which requests may name. May be repeated."
@@ -400,7 +401,7 @@ class CoreSettings(SecretSettings):
     def _are_backends(cls, value: str | list[str]) -> str | list[str]:
         for name in [value] if isinstance(value, str) else value:
             try:
-                known = value == "none" or is_backend(name)
+                known = value == NO_BACKEND or is_backend(name)
             except BackendUnavailable as error:
                 raise ValueError(f"has a backend that can't be used: {error.message}") from None
             if not known:
