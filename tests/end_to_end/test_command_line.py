@@ -115,7 +115,7 @@ MISTAKES = {
     "store.py": (
         AGENT + QUERY,
         ("--store", "postgres://x/y"),
-        r"--store \(PORTICO_CORE_STORE\) can't be used: no",
+        r"--store \(PORTICO_CORE_STORE\) can't be used: unsupported store URL",
     ),
     "number.py": (
         AGENT + QUERY,
