@@ -1,7 +1,8 @@
-"""AgentScope 2. `pip install "portico-runtime[agentscope]"`.
+"""Adapter of AgentScope 2. `pip install "portico-runtime[agentscope]"`.
 
 A query function gets `msgs` (AgentScope's Msg), `input` for `agent.reply_stream(input)`, and `state`, the
-AgentState of the session: it is kept when the run ends. It yields the agent's events, or (Msg, last) pairs.
+AgentState of the session, which is saved when the run ends. It yields the agent's events, or (Msg, last)
+pairs.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ __all__ = ["Adapter", "mcp_tools", "sandbox_tool_adapter", "sandbox_tools", "to_
 
 
 class Adapter:
-    """The Framework."""
+    """The framework adapter."""
 
     parameters: Sequence[str] = ("msgs", "input", "state")
 

@@ -1,4 +1,4 @@
-"""The agent protocol's messages as AgentScope's."""
+"""Converts messages of the agent protocol to AgentScope's."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,7 +30,9 @@ from portico.model.messages import Content, Message, Role
 
 
 def to_agentscope(messages: Sequence[Message], *, user: str = "user", agent: str = "assistant") -> list[Msg]:
-    """Results join the message whose calls they answer, as AgentScope has it; data is told as JSON text."""
+    """Converts messages; results join the message with their calls, as AgentScope expects. Data becomes JSON
+    text.
+    """
     said: list[Msg] = []
     for turn in conversation_turns(messages):
         if turn.role is Role.SYSTEM:
@@ -65,7 +67,7 @@ def _assistant_blocks(turn: Turn) -> list[Any]:
 
 
 def _output(result: TurnToolResult) -> Any:
-    """A plain text where that says it all."""
+    """Returns a string if the output is only text, blocks otherwise."""
     words = [TextBlock(text=result.output)] if result.output else []
     return [*words, *map(_block, result.media)] if result.media else result.output
 
@@ -75,7 +77,8 @@ def _block(content: Content) -> Any:
     if thing is None:
         return TextBlock(text=spoken_text(content) or "")
     if thing.id:
-        return TextBlock(text=f"[{thing.kind} {thing.name or thing.id}]")  # it has no block for a file's id
+        # AgentScope has no block for a file's id
+        return TextBlock(text=f"[{thing.kind} {thing.name or thing.id}]")
     source = (
         URLSource(url=thing.url, media_type=thing.media_type)  # type: ignore[arg-type]
         if thing.url

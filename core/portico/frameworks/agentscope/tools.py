@@ -1,4 +1,4 @@
-"""Tools of sandboxes and MCP servers as AgentScope's."""
+"""Converts tools of sandboxes and MCP servers to AgentScope's."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class PorticoTool(ToolBase):
-    """A tool that somebody else executes. One of a sandbox needs no permission: that is what a sandbox is."""
+    """A tool that Portico executes. A sandbox's tool needs no permission, because the sandbox isolates it."""
 
     def __init__(self, tool: OfferedTool, *, ask: bool) -> None:
         super().__init__()
@@ -47,15 +47,21 @@ class PorticoTool(ToolBase):
 
 
 def sandbox_tool_adapter(method: Callable[..., Any]) -> PorticoTool:
-    """`sandbox_tool_adapter(sandbox.run_ipython_cell)`. Raises ValueError for what is no sandbox's tool."""
+    """Converts one tool of a sandbox: `sandbox_tool_adapter(sandbox.run_ipython_cell)`.
+
+    Raises:
+        ValueError: The method is not a tool of a sandbox.
+    """
     return PorticoTool(sandbox_tool(method), ask=False)
 
 
 async def sandbox_tools(sandbox: SandboxAccess) -> list[PorticoTool]:
-    """All tools of a sandbox."""
+    """Returns all tools of a sandbox."""
     return [PorticoTool(tool, ask=False) for tool in await tools_of_sandbox(sandbox)]
 
 
 async def mcp_tools(session: "ClientSession", *, ask: bool = True) -> list[PorticoTool]:
-    """All tools of an MCP server; `ask` a human before each call, as AgentScope does with its own."""
+    """Returns all tools of an MCP server; with `ask`, a person confirms each call, as with AgentScope's own
+    tools.
+    """
     return [PorticoTool(tool, ask=ask) for tool in await tools_of_mcp_server(session)]

@@ -1,4 +1,4 @@
-"""What an AgentScope agent streams, as the agent protocol; its confirmations, as questions."""
+"""Translates the stream of an AgentScope agent to the agent protocol, and its confirmations to questions."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -24,20 +24,20 @@ from portico.frameworks.common.url_content import content_from_url
 from portico.model.messages import Content, Message, MessageType, Role, TextContent, Usage
 
 _REASONING = MessageType.REASONING
-# The framework's own notes to the model: the time, how full its context is. Nobody else is meant.
+# Notes of the framework to the model, such as the time and the use of its context: not for users.
 _RUNTIME_STATE = '{"label": "System", "sublabel": "Runtime State"}'
 
 
 class AgentRun:
-    """Translation of one run."""
+    """The translation of one run."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._kept = context.state.part("agentscope")
         self._state = AgentState(session_id=context.session_id)
         self._calls: dict[str, str] = {}  # name by id
-        self._results: dict[str, tuple[str, list[str], list[Content]]] = {}  # that are still coming
-        self._data: dict[str, tuple[str, list[str]]] = {}  # blocks that are still coming
+        self._results: dict[str, tuple[str, list[str], list[Content]]] = {}  # results that are not complete
+        self._data: dict[str, tuple[str, list[str]]] = {}  # blocks that are not complete
         self._snapshots = Snapshots()
         self._asking: RequireUserConfirmEvent | RequireExternalExecutionEvent | None = None
         self._asked: list[Any] = []
@@ -126,12 +126,12 @@ class AgentRun:
         type, pieces = self._data.pop(event.block_id, ("", []))
         if not pieces:
             return ()
-        # Each piece is base64 of its own, with its own padding.
+        # Each piece is separate base64 with its own padding.
         joined = pieces[0] if len(pieces) == 1 else _joined(pieces)
         return (content_from_url(f"data:{type};base64,{joined}", type),)
 
     def _hint(self, event: Any) -> Iterable[object]:
-        """What the agent was told meanwhile, by somebody else."""
+        """Returns input that the agent received from elsewhere while it was executing."""
         if event.source == _RUNTIME_STATE:
             return ()
         hint = event.hint if isinstance(event.hint, str) else ""
@@ -144,7 +144,7 @@ class AgentRun:
         return ()
 
     def rest(self) -> Iterable[object]:
-        """Results that were still coming when the run was stopped."""
+        """Returns the results that were not complete when the run was stopped."""
         return [self._result(id, "interrupted") for id in list(self._results)]
 
     def question(self) -> InputRequest | None:
@@ -179,7 +179,7 @@ class AgentRun:
         return self._arguments(to_agentscope(answer), input)
 
     async def end(self) -> None:
-        """Also of a run that was stopped: the agent has then noted by itself where it was."""
+        """Saves the state, also of a stopped run: the agent has recorded its own position by then."""
         await self._kept.save(self._state.model_dump(mode="json"), round_id=1)
 
 

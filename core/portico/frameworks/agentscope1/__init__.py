@@ -1,9 +1,9 @@
-"""AgentScope 1, for programs written for it; new ones use version 2, whose adapter is `agentscope`.
+"""Adapter of AgentScope 1, for existing programs; new programs use version 2 with the adapter `agentscope`.
 
-A query function gets `msgs`; `memory`, which is the session, for the agent; and `state`, a dict that is the
-session's: `agent.load_state_dict(state, strict=False)` before, `state.update(agent.state_dict())` after.
-It yields the (Msg, last) pairs of `stream_printing_messages`. AgentScope 1 asks for mcp<2, with which
-Portico has no MCP gateway.
+A query function gets `msgs`; `memory`, the session as the agent's memory; and `state`, a dict that is
+saved in the session: call `agent.load_state_dict(state, strict=False)` before, and
+`state.update(agent.state_dict())` after. It yields the (Msg, last) pairs of `stream_printing_messages`.
+AgentScope 1 requires mcp<2, with which Portico has no MCP gateway.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ __all__ = ["Adapter", "to_agentscope1"]
 
 
 class Adapter:
-    """The Framework."""
+    """The framework adapter."""
 
     parameters: Sequence[str] = ("msgs", "memory", "state")
 

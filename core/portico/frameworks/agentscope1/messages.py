@@ -1,4 +1,4 @@
-"""The agent protocol's messages as those of AgentScope 1."""
+"""Converts messages of the agent protocol to AgentScope 1's."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from portico.model.messages import Content, Message, Role
 
 
 def to_agentscope1(messages: Sequence[Message]) -> list[Msg]:
-    """A message for each turn; results are the system's, as AgentScope has them."""
+    """Converts messages to one for each turn; results have the role system, as in AgentScope."""
     return [_message(turn) for turn in conversation_turns(messages)]
 
 
@@ -36,7 +36,7 @@ def _message(turn: Turn) -> Msg:
 
 
 def _output(result: TurnToolResult) -> Any:
-    """A plain text where that says it all."""
+    """Returns a string if the output is only text, blocks otherwise."""
     words = [{"type": "text", "text": result.output}] if result.output else []
     return [*words, *map(_block, result.media)] if result.media else result.output
 
@@ -46,7 +46,7 @@ def _block(content: Content) -> Any:
     if thing is None:
         return {"type": "text", "text": spoken_text(content) or ""}
     if thing.kind == "file":
-        # There is no block for it.
+        # AgentScope 1 has no block for this content.
         return {"type": "text", "text": f"[file {thing.name}: {thing.url or thing.id}]"}
     source = (
         {"type": "url", "url": thing.url}

@@ -1,4 +1,4 @@
-"""A memory of AgentScope 1 that is the run's session."""
+"""A memory of AgentScope 1 that reads the run's session."""
 
 from typing import Any
 
@@ -6,11 +6,13 @@ from agentscope.memory import InMemoryMemory
 
 
 class SessionMemory(InMemoryMemory):
-    """What was said in the session before, and what the agent adds meanwhile. The session keeps what is said
-    by itself, so that none of it is part of the agent's own state."""
+    """Contains the session's earlier messages, and the messages that the agent adds during the run.
+
+    The session stores the run's messages by itself, so the agent's own state contains none of them.
+    """
 
     def state_dict(self) -> dict[str, Any]:
-        """What the agent has made of it: its summary of what is too long."""
+        """Returns the agent's own data: its summary of messages that are too long."""
         return {"_compressed_summary": self._compressed_summary}
 
     def load_state_dict(self, state_dict: dict[str, Any], strict: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""What AgentScope 1 streams, as the agent protocol; its memory and state, as the session's."""
+"""Translates the stream of AgentScope 1 to the agent protocol, and saves its state in the session."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from portico.frameworks.common.history import earlier_messages
 
 
 class AgentRun(OneWayTranslation):
-    """Translation of one run."""
+    """The translation of one run."""
 
     def __init__(self, context: Context) -> None:
         self._context = context

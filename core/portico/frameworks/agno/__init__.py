@@ -1,8 +1,8 @@
-"""Agno. `pip install "portico-runtime[agno]"`.
+"""Adapter of Agno. `pip install "portico-runtime[agno]"`.
 
-A query function gets `msgs`, for `agent.arun(msgs, stream=True, stream_events=True, session_id=…)`; `db`, a
-database of Agno that is the session's; and `paused`, which is None, or after a question the arguments of
-`agent.acontinue_run(**paused, stream=True, stream_events=True)`. It yields the events.
+A query function gets `msgs`, for `agent.arun(msgs, stream=True, stream_events=True, session_id=…)`; `db`,
+an Agno database that is stored in the session; and `paused`, which is None, or after a question the
+arguments of `agent.acontinue_run(**paused, stream=True, stream_events=True)`. It yields the events.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ __all__ = ["Adapter", "mcp_tools", "sandbox_tool_adapter", "sandbox_tools", "to_
 
 
 class Adapter:
-    """The Framework."""
+    """The framework adapter."""
 
     parameters: Sequence[str] = ("msgs", "db", "paused")
 

@@ -1,4 +1,4 @@
-"""The agent protocol's messages as Agno's."""
+"""Converts messages of the agent protocol to Agno's."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ _PLURAL = {"image": "images", "audio": "audio", "video": "videos", "file": "file
 
 
 def to_agno(messages: Sequence[Message]) -> list[AgnoMessage]:
-    """A message for each turn, and one for each result."""
+    """Converts messages to one for each turn and one for each result."""
     return [message for turn in conversation_turns(messages) for message in _messages(turn)]
 
 

@@ -1,4 +1,4 @@
-"""What an Agno agent or team streams, as the agent protocol; its pauses, as questions."""
+"""Translates the stream of an Agno agent or team to the agent protocol, and its pauses to questions."""
 
 import json
 from base64 import b64encode
@@ -25,15 +25,15 @@ _TYPES = {
 
 
 class AgnoRun:
-    """Translation of one run."""
+    """The translation of one run."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._kept = context.state.part("agno")
         self._db = InMemoryDb()
-        self._asking: list[Any] = []  # requirements without an answer
+        self._asking: list[Any] = []  # unanswered requirements
         self._required: Sequence[Any] = ()
-        self._paused = ""  # the run that waits
+        self._paused = ""  # id of the paused run
         self._spoke = False
         self._say: Mapping[str, Callable[[Any], list[object]]] = {
             "RunContent": self._content,
@@ -64,7 +64,7 @@ class AgnoRun:
         if isinstance(kind, str):
             say = self._say.get(kind.removeprefix("Team"))
             return say(item) if say is not None else ()
-        if hasattr(item, "content") and hasattr(item, "run_id"):  # a whole RunOutput
+        if hasattr(item, "content") and hasattr(item, "run_id"):  # a complete RunOutput
             return [*self._content(item), *self._completed(item)]
         raise TypeError(f"an Agno agent may yield its events, not {type(item).__name__}")
 
@@ -91,7 +91,7 @@ class AgnoRun:
     def _call(self, event: Any) -> list[object]:
         tool = event.tool
         arguments = json.dumps(tool.tool_args or {}, ensure_ascii=False)
-        # Another message, so that a call with the same arguments is a call of its own.
+        # Begins a new message, so that a repeated call with the same arguments is a separate call.
         return [NewMessage(), CallDelta(tool.tool_call_id or "", tool.tool_name or "", arguments)]
 
     def _result(self, event: Any, status: str = "") -> list[object]:
@@ -109,7 +109,7 @@ class AgnoRun:
         return [Message(said.role, said.content, said.type, metadata={"status": "error"})]
 
     def _completed(self, event: Any) -> list[object]:
-        """What a model made beside words; the words have been told."""
+        """Returns media that a model produced besides text; the text was already streamed."""
         return list(_all_media(event))
 
     def _error(self, event: Any) -> list[object]:

@@ -1,8 +1,9 @@
-"""AutoGen (AgentChat). docs/frameworks.md has how to install it beside Portico.
+"""Adapter of AutoGen (AgentChat). docs/frameworks.md describes its installation beside Portico.
 
-A query function gets `msgs`, for `agent.run_stream(task=msgs, cancellation_token=token)`; `token`, which is
-cancelled with the run; and `state`, a dict that is the session's: `await agent.load_state(state)` if there is
-something in it, and at the end `state.update(await agent.save_state())`. It yields what is streamed.
+A query function gets `msgs`, for `agent.run_stream(task=msgs, cancellation_token=token)`; `token`, which
+is cancelled with the run; and `state`, a dict that is saved in the session: call `await
+agent.load_state(state)` if it is not empty, and at the end `state.update(await agent.save_state())`. It
+yields the stream's items.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ __all__ = ["Adapter", "mcp_tools", "sandbox_tool_adapter", "sandbox_tools", "to_
 
 
 class Adapter:
-    """The Framework."""
+    """The framework adapter."""
 
     parameters: Sequence[str] = ("msgs", "state", "token")
 

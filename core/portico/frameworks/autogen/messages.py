@@ -1,4 +1,4 @@
-"""The agent protocol's messages as AutoGen's."""
+"""Converts messages of the agent protocol to AutoGen's."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from portico.model.messages import Content, Message
 
 
 def to_autogen(messages: Sequence[Message]) -> list[Any]:
-    """AgentChat's messages know words and pictures; everything else is named in words."""
+    """Converts messages; AgentChat supports text and images, so other content becomes a text that names it."""
     return [_message(turn) for turn in conversation_turns(messages)]
 
 

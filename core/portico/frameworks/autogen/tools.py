@@ -1,4 +1,4 @@
-"""Tools of sandboxes and MCP servers as AutoGen's."""
+"""Converts tools of sandboxes and MCP servers to AutoGen's."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class Arguments(BaseModel):
-    """Any: whoever executes the tool checks them."""
+    """Accepts any arguments: the sandbox or the MCP server validates them."""
 
     model_config = ConfigDict(extra="allow")
 
 
 class PorticoTool(BaseTool[Arguments, str]):
-    """A tool that somebody else executes."""
+    """A tool that Portico executes."""
 
     def __init__(self, tool: OfferedTool) -> None:
         super().__init__(Arguments, str, tool.name, tool.description)
@@ -43,7 +43,7 @@ class PorticoTool(BaseTool[Arguments, str]):
         return await self.run(Arguments(**args), cancellation_token)
 
     async def run(self, args: Arguments, cancellation_token: CancellationToken) -> str:
-        """Raises RuntimeError with what the tool says went wrong; AutoGen tells the model."""
+        """Calls the tool. Raises RuntimeError with the tool's error, which AutoGen passes to the model."""
         result = await self._offered.call(args.model_extra or {})
         if result.failed:
             raise RuntimeError(result.text)
@@ -51,15 +51,19 @@ class PorticoTool(BaseTool[Arguments, str]):
 
 
 def sandbox_tool_adapter(method: Callable[..., Any]) -> PorticoTool:
-    """`sandbox_tool_adapter(sandbox.run_ipython_cell)`. Raises ValueError for what is no sandbox's tool."""
+    """Converts one tool of a sandbox: `sandbox_tool_adapter(sandbox.run_ipython_cell)`.
+
+    Raises:
+        ValueError: The method is not a tool of a sandbox.
+    """
     return PorticoTool(sandbox_tool(method))
 
 
 async def sandbox_tools(sandbox: SandboxAccess) -> list[PorticoTool]:
-    """All tools of a sandbox."""
+    """Returns all tools of a sandbox."""
     return [PorticoTool(tool) for tool in await tools_of_sandbox(sandbox)]
 
 
 async def mcp_tools(session: "ClientSession") -> list[PorticoTool]:
-    """All tools of an MCP server."""
+    """Returns all tools of an MCP server."""
     return [PorticoTool(tool) for tool in await tools_of_mcp_server(session)]

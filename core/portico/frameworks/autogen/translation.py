@@ -1,4 +1,4 @@
-"""What AutoGen streams, as the agent protocol."""
+"""Translates the stream of AutoGen to the agent protocol."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -28,7 +28,7 @@ _THINKS, _THOUGHT = "<think>", "</think>"
 
 
 class AutoGenRun(OneWayTranslation):
-    """Translation of one run."""
+    """The translation of one run."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -36,9 +36,9 @@ class AutoGenRun(OneWayTranslation):
         self._state: dict[str, Any] = {}
         self._token = CancellationToken()
         self._given: frozenset[str] = frozenset()
-        self._streamed: set[str] = set()  # sources of which pieces came since their last message
+        self._streamed: set[str] = set()  # sources that have streamed pieces since their last message
         self._thinking = False
-        self._thought = False  # whether some was told
+        self._thought = False  # whether reasoning was streamed
 
     async def begin(self) -> Mapping[str, Any]:
         saved = await self._kept.load()
@@ -51,7 +51,7 @@ class AutoGenRun(OneWayTranslation):
         if type(item) is ModelClientStreamingChunkEvent:
             return self._piece(item)
         if isinstance(item, TaskResult):
-            return ()  # everything in it has been told
+            return ()  # all of it was already streamed
         if isinstance(item, Response):
             return self.say(item.chat_message)
         if isinstance(item, BaseAgentEvent | BaseChatMessage):
@@ -63,7 +63,7 @@ class AutoGenRun(OneWayTranslation):
         if not self._thinking and not words.startswith(_THINKS):
             self._streamed.add(item.source)
             return [words]
-        # The model's thoughts come among the words, between marks.
+        # The model's reasoning arrives within the text, between tags.
         thought, mark, words = words.removeprefix(_THINKS).partition(_THOUGHT)
         self._thinking = not mark
         self._thought = True
@@ -80,7 +80,7 @@ class AutoGenRun(OneWayTranslation):
         if isinstance(item, ToolCallExecutionEvent):
             return [_result(result) for result in item.content]
         if isinstance(item, ThoughtEvent):
-            # What the model said beside a call, or thought: told already if it was streamed.
+            # Text beside a call, or reasoning: skipped if it was streamed.
             told = self._thought or self._came(item)
             self._thought = False
             return [] if told else [Delta(item.content, _REASONING)]
@@ -92,10 +92,10 @@ class AutoGenRun(OneWayTranslation):
             return [NewMessage(), item.content, NewMessage()]
         if isinstance(item, BaseChatMessage):
             return [NewMessage()] if self._came(item) else [item.to_text(), NewMessage()]
-        return []  # how the team works, not what it says
+        return []  # internal events of the team, not output
 
     def _came(self, item: Any) -> bool:
-        """Whether the message came in pieces."""
+        """Returns whether the message was streamed in pieces."""
         came = item.source in self._streamed
         self._streamed.discard(item.source)
         return came

@@ -1,1 +1,1 @@
-"""What adapters of several frameworks use: history, offered tools, input requests."""
+"""Code that several framework adapters share: history, offered tools, input requests."""

@@ -1,7 +1,7 @@
-"""A conversation in the agent protocol as frameworks see one: turns, with the calls and results in them.
+"""Groups the messages of the agent protocol into turns with their calls and results, as frameworks expect.
 
-The protocol has a message for each call, each result and each piece of reasoning; a framework's assistant
-message has all that the model said at once.
+The protocol has a message for each call, each result and each piece of reasoning. A framework's assistant
+message contains everything that the model produced in one turn.
 """
 
 import binascii
@@ -46,7 +46,7 @@ class TurnToolCall:
     arguments: str  # JSON text
 
     def decoded(self) -> dict[str, Any]:
-        """The arguments as an object; what is none is kept under "arguments"."""
+        """Returns the arguments as an object; other values are stored under "arguments"."""
         try:
             value = json.loads(self.arguments or "{}")
         except ValueError:
@@ -59,11 +59,11 @@ class TurnToolResult:
     call_id: str
     name: str
     output: str
-    media: tuple[Content, ...] = ()  # pictures, sound and files that it gave beside words
+    media: tuple[Content, ...] = ()  # images, audio and files of the result
 
     @property
     def words(self) -> str:
-        """The output, with what is no words named: for frameworks whose results are words."""
+        """Returns the output as text; other content is named. For frameworks whose results are text."""
         things = [thing for content in self.media if (thing := media(content)) is not None]
         named = [f"[{thing.kind}: {thing.name or thing.url or thing.media_type}]" for thing in things]
         return "\n".join([self.output, *named] if self.output else named)
@@ -71,7 +71,7 @@ class TurnToolResult:
 
 @dataclass(slots=True)
 class Turn:
-    """What one side says at once; results are a turn of their own, with role tool."""
+    """Consecutive content of one role. Results are a separate turn with the role tool."""
 
     role: Role
     id: str = ""
@@ -82,12 +82,12 @@ class Turn:
 
     @property
     def text(self) -> str:
-        """All that can be said in words, joined."""
+        """Returns all text content, joined."""
         return "\n".join(words for content in self.contents if (words := spoken_text(content)) is not None)
 
 
 def conversation_turns(messages: Sequence[Message]) -> list[Turn]:
-    """Consecutive messages of the assistant become one turn, and so do consecutive results."""
+    """Joins consecutive assistant messages into one turn, and consecutive results into another."""
     said: list[Turn] = []
     for message in messages:
         if message.type is MessageType.HEARTBEAT:
@@ -114,7 +114,7 @@ def _join(turn: Turn, message: Message) -> None:
         if message.type in CALLS and data:
             turn.calls.append(TurnToolCall(id, name, _words(data.get("arguments", "{}"))))
         elif turn.role is Role.TOOL and turn.results and media(content) is not None:
-            # A picture is of the result before it, and none of its own.
+            # An image belongs to the preceding result; it is no separate result.
             last = turn.results[-1]
             turn.results[-1] = replace(last, media=(*last.media, content))
         elif turn.role is Role.TOOL:
@@ -131,7 +131,7 @@ def _words(value: Any) -> str:
 
 
 def spoken_text(content: Content) -> str | None:
-    """A content in words; None for pictures, sound and files."""
+    """Returns a content as text; None for images, audio, video and files."""
     if isinstance(content, TextContent):
         return content.text
     if isinstance(content, DataContent):
@@ -141,7 +141,7 @@ def spoken_text(content: Content) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """A picture, sound, video or file: by URL, by an id that the model's provider knows, or as base64."""
+    """An image, audio, video or file: by URL, by an id of the model's provider, or as base64."""
 
     kind: str  # image | audio | video | file
     url: str = ""
@@ -152,12 +152,12 @@ class Media:
 
     @property
     def data_url(self) -> str:
-        """The URL, or a data: URL with the bytes."""
+        """Returns the URL, or a data: URL with the bytes."""
         return self.url or f"data:{self.media_type or 'application/octet-stream'};base64,{self.base64}"
 
     @property
     def bytes(self) -> bytes:
-        """Raises ValueError for what is not base64."""
+        """Returns the decoded bytes. Raises ValueError for invalid base64."""
         try:
             return b64decode(self.base64, validate=True)
         except binascii.Error:
@@ -173,7 +173,7 @@ _USUAL = {
 
 
 def media(content: Content) -> Media | None:
-    """What is not words, with data: URLs taken apart; None for the rest."""
+    """Returns the media of a content, with data: URLs decoded; None for other content."""
     match content:
         case ImageContent(image_url=url):
             return _located("image", url, content.media_type)
@@ -205,7 +205,7 @@ def _located(kind: str, url: str, media_type: str, name: str = "") -> Media:
 
 
 def answer_value(answer: Sequence[Message]) -> Any:
-    """What somebody answered: the data if there is some, else the words."""
+    """Returns the data of an answer if it has some, or else its text."""
     contents = [content for message in answer for content in message.content]
     for content in contents:
         if isinstance(content, DataContent):

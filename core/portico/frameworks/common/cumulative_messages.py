@@ -1,4 +1,4 @@
-"""Messages as AgentScope's printing streams them: (Msg, last) pairs, each with all that was said so far."""
+"""Reads the messages that AgentScope streams: (Msg, last) pairs, each with all content so far."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -10,12 +10,12 @@ from portico.model.messages import MessageType
 
 
 class Snapshots:
-    """Tells what is new in each."""
+    """Returns the new content of each message."""
 
     def __init__(self) -> None:
         self._message = ""
-        self._told: dict[Any, int] = {}  # characters of each block
-        self._whole: set[Any] = set()  # blocks that were told at once
+        self._told: dict[Any, int] = {}  # characters of each block that were already returned
+        self._whole: set[Any] = set()  # blocks that were returned whole
 
     def say(self, item: Any) -> Iterable[object]:
         message, last = item if isinstance(item, tuple) and len(item) == 2 else (item, True)
@@ -67,7 +67,7 @@ class Snapshots:
         id, name = str(block["id"]), str(block["name"])
         arguments = block.get("raw_input") or block.get("input") or ""
         if not isinstance(arguments, str):
-            # An object that grows is told once it is whole.
+            # A growing object is returned once it is complete.
             arguments = json.dumps(arguments, ensure_ascii=False) if last else ""
         begun = id in self._told
         new = self._new(id, arguments)

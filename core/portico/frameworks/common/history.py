@@ -1,19 +1,19 @@
-"""What was said in a session before the run's own request."""
+"""Reads the session's messages that precede a run's own request."""
 
 from collections.abc import Sequence
 
 from portico.agent.context import Context
 from portico.model.messages import Message
 
-MOST = 200  # messages that an agent is given
-_FURTHEST = 4096  # how far back the request may be
+MOST = 200  # maximum number of messages for an agent
+_FURTHEST = 4096  # maximum distance of the request from the end
 
 
 async def earlier_messages(context: Context) -> Sequence[Message]:
-    """The session's messages before the run's request, oldest first.
+    """Returns the session's messages before the run's request, oldest first.
 
-    The request's are the last ones, unless the run is executed again: what its earlier attempts asked, and
-    what led there, is behind them and is said once more.
+    The request's messages are the last ones, unless the run is executed again: then the messages of
+    earlier attempts follow them and are left out, because the new attempt produces them again.
     """
     own = {message.id for message in context.request.input}
     limit = MOST + len(own)

@@ -1,4 +1,4 @@
-"""What a framework wants to know of a human, as a question of the agent protocol."""
+"""Converts a framework's request for human input to a question of the agent protocol."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,11 @@ _WORDS = ("prompt", "question", "message", "description")
 
 
 def question_of(context: Context, value: Any, schema: Mapping[str, Any] | None = None) -> InputRequest:
-    """A str is the question itself. Of an object, its prompt, question, message or description is told before
-    all of it as JSON, and its schema says what an answer looks like."""
+    """Asks a question: a str is the question itself.
+
+    For an object, its prompt, question, message or description comes first, then the whole object as JSON;
+    its schema describes the answer.
+    """
     if isinstance(value, str):
         return context.input_required(value, schema=schema)
     prompt = json.dumps(value, ensure_ascii=False, default=str)
@@ -34,12 +37,12 @@ _YES = frozenset(("y", "yes", "ok", "okay", "true", "approve", "approved", "allo
 
 
 def approval_of(context: Context, name: str, arguments: str) -> InputRequest:
-    """May this tool be called so? The answer is data with `approve`, or a word such as yes."""
+    """Asks whether this tool call is permitted. The answer is data with `approve`, or a word such as yes."""
     return context.input_required(f"May {name} be called with {arguments or '{}'}?", schema=_APPROVAL)
 
 
 def approved(answer: Sequence[Message]) -> bool:
-    """Only a clear yes is one."""
+    """Returns whether the answer is an explicit yes."""
     value = answer_value(answer)
     if isinstance(value, Mapping):
         return value.get("approve") is True

@@ -1,4 +1,4 @@
-"""Tools that a framework is given: those of a sandbox, and those of MCP servers, before they are native."""
+"""The framework-independent form of the tools of sandboxes and MCP servers."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool gave: text for the model, and whether it went wrong."""
+    """The result of a tool: text for the model, and whether the call failed."""
 
     text: str
     failed: bool
@@ -31,9 +31,10 @@ class OfferedTool:
 
 
 def sandbox_tool(method: Callable[..., Any]) -> OfferedTool:
-    """The tool behind `sandbox.run_ipython_cell`, or behind `partial(sandbox.call_tool, "read_file")`.
+    """Returns the tool of `sandbox.run_ipython_cell`, or of `partial(sandbox.call_tool, "read_file")`.
 
-    Raises ValueError for what is no tool of a sandbox.
+    Raises:
+        ValueError: The method is not a tool of a sandbox.
     """
     from portico.sandbox.tools import TOOLS
 
@@ -47,7 +48,7 @@ def sandbox_tool(method: Callable[..., Any]) -> OfferedTool:
 
 
 async def tools_of_sandbox(sandbox: SandboxAccess) -> list[OfferedTool]:
-    """All tools of a sandbox."""
+    """Returns all tools of a sandbox."""
     listed = await sandbox.list_tools()
     return [
         _sandbox_tool(sandbox, tool["json_schema"]) for group in listed.values() for tool in group.values()
@@ -66,7 +67,7 @@ def _sandbox_tool(sandbox: SandboxAccess, schema: Mapping[str, Any]) -> OfferedT
 
 
 async def tools_of_mcp_server(session: "ClientSession") -> list[OfferedTool]:
-    """All tools of an MCP server, through a session that stays open as long as they are used."""
+    """Returns all tools of an MCP server; the session must stay open while they are used."""
     from mcp.types import PaginatedRequestParams
 
     tools: list[OfferedTool] = []
@@ -94,7 +95,7 @@ async def _call_mcp(session: "ClientSession", name: str, arguments: Mapping[str,
 
 
 def _text(content: Sequence[Mapping[str, Any]]) -> str:
-    """The words of an MCP result; what is not words is named."""
+    """Returns the text of an MCP result; other content is named."""
     return "\n".join(
         part["text"] if part.get("type") == "text" else f"[{part.get('type')}: {part.get('mimeType', '')}]"
         for part in content

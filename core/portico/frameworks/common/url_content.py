@@ -1,11 +1,11 @@
-"""What is at a URL."""
+"""Builds a content from a URL."""
 
 from portico.agent.builders import audio, file, image, video
 from portico.model.messages import Content
 
 
 def content_from_url(url: str, media_type: str, name: str = "") -> Content:
-    """What is at a URL, as the content of its media type; sound and files in a data: URL as base64."""
+    """Returns a URL as content of its media type; audio and files in a data: URL become base64."""
     kind = media_type.partition("/")[0]
     if kind == "image":
         return image(url)

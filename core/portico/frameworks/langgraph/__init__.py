@@ -1,7 +1,7 @@
-"""LangGraph, and LangChain's messages. `pip install "portico-runtime[langgraph]"`.
+"""Adapter of LangGraph and of LangChain's messages. `pip install "portico-runtime[langgraph]"`.
 
 A query function gets `msgs` (LangChain messages), `input` and `config` for `graph.astream(input, config)`,
-`checkpointer` and `store` to compile or call a graph with. It yields what the graph streams, in any mode.
+and `checkpointer` and `store` for compiling or calling a graph. It yields the graph's stream, in any mode.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ __all__ = [
 
 
 class Adapter:
-    """The Framework."""
+    """The framework adapter."""
 
     parameters: Sequence[str] = ("msgs", "input", "config", "checkpointer", "store")
 

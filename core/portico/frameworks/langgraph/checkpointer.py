@@ -1,4 +1,4 @@
-"""A LangGraph checkpointer that keeps its threads in the state of the run's session."""
+"""A LangGraph checkpointer that stores its threads in the state of the run's session."""
 
 import asyncio
 from base64 import b64decode, b64encode
@@ -22,19 +22,19 @@ from langgraph.checkpoint.base import (
 
 from portico.agent.context import Context, StateAccess
 
-KEPT = 50  # checkpoints of a thread and namespace; older ones go
+KEPT = 50  # checkpoints of a thread and namespace; older ones are removed
 INDEX = 1  # the round that lists the others
 
-# A core owns its database: a lock in this process is enough for runs that share a thread.
+# A core owns its database, so a lock in this process is enough for runs that share a thread.
 _locks: WeakValueDictionary[tuple[str, str, str], asyncio.Lock] = WeakValueDictionary()
 
 
 class PorticoSaver(BaseCheckpointSaver[str]):
-    """Belongs to one run; its threads belong to the session and stay.
+    """Belongs to one run; its threads belong to the session and outlive the run.
 
     A thread is a part of the session's state: a round for each checkpoint with its pending writes, and a
-    first round that says which is where. A checkpoint is written before the index names it, so that a crash
-    leaves the thread as it was before.
+    first round that is the index. A checkpoint is written before the index names it, so that a crash
+    leaves the thread in its previous state.
     """
 
     def __init__(self, context: Context, *, kept: int = KEPT) -> None:
@@ -94,13 +94,13 @@ class PorticoSaver(BaseCheckpointSaver[str]):
             index = await _index(thread)
             known = _row(index, ns, id)
             before = await thread.load(round_id=known[2]) if known else None
-            # LangGraph saves in the background: what tasks wrote may come before their checkpoint.
+            # LangGraph saves in the background: writes of tasks may arrive before their checkpoint.
             saved = before.state if before else {"ns": ns, "id": id, "parent": None, "writes": []}
             number = known[2] if known else _next(index)
             kept = {(row[0], row[1]): row for row in saved["writes"]}
             for place, (channel, value) in enumerate(writes):
                 key = (task_id, WRITES_IDX_MAP.get(channel, place))
-                # What a task wrote stands; only errors, interrupts and the like are replaced.
+                # Regular writes of a task are kept; only errors, interrupts and the like are replaced.
                 if key[1] < 0 or key not in kept:
                     kept[key] = [*key, channel, self._dump(value), task_path]
             await thread.save({**saved, "writes": list(kept.values())}, round_id=number)
@@ -141,7 +141,9 @@ class PorticoSaver(BaseCheckpointSaver[str]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
-        """Newest first. Raises ValueError without a thread: a session's threads have no list."""
+        """Yields checkpoints, newest first. Raises ValueError without a thread: a session has no list of its
+        threads.
+        """
         if config is None:
             raise ValueError("name a thread: config={'configurable': {'thread_id': ...}}")
         thread_id = config["configurable"]["thread_id"]
@@ -180,7 +182,7 @@ class PorticoSaver(BaseCheckpointSaver[str]):
             await target.save({"checkpoints": index}, round_id=INDEX)
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        """Keeps what a delta channel of the latest checkpoint may need, which is everything."""
+        """Keeps all checkpoints that a delta channel of the latest one may need, which are all."""
         for thread_id in thread_ids:
             async with self._alone(thread_id) as thread:
                 if strategy == "delete":
@@ -201,7 +203,7 @@ class PorticoSaver(BaseCheckpointSaver[str]):
                         await thread.delete(round_id=row[2])
 
     def get_next_version(self, current: str | None, channel: None) -> str:
-        """As LangGraph's own savers: a number that rises, as text that sorts."""
+        """Returns the next version as LangGraph's own savers do: a rising number, as text that sorts."""
         return f"{int(str(current or 0).split('.')[0]) + 1:032}.0"
 
     def _dump(self, value: Any) -> list[str]:
@@ -211,7 +213,7 @@ class PorticoSaver(BaseCheckpointSaver[str]):
     def _read(self, dumped: Sequence[str]) -> Any:
         return self.serde.loads_typed((dumped[0], b64decode(dumped[1])))
 
-    # A graph that is called in a plain function's thread comes to the loop and back.
+    # Blocking methods, for a graph in the thread of a plain function: each call executes on the event loop.
 
     def put(
         self,
@@ -248,7 +250,7 @@ class PorticoSaver(BaseCheckpointSaver[str]):
 
 
 async def _index(thread: StateAccess) -> list[list[Any]]:
-    """Namespace, id and round of each checkpoint, and whether it is there, or only writes for it."""
+    """Returns the namespace, id and round of each checkpoint, and whether it or only its writes are stored."""
     saved = await thread.load(round_id=INDEX)
     return [] if saved is None else [list(row) for row in saved.state["checkpoints"]]
 

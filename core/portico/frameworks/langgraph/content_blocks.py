@@ -1,4 +1,4 @@
-"""Content blocks of LangChain's messages, whole or in pieces, as the agent protocol."""
+"""Translates content blocks of LangChain's messages, whole or in pieces, to the agent protocol."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ _REASONING = MessageType.REASONING
 
 
 class BlockReader:
-    """Reads one message; calls that come in pieces are named in their first piece only."""
+    """Reads one message. In calls that arrive in pieces, only the first piece has the name."""
 
     def __init__(self) -> None:
         self._calls: dict[Any, tuple[str, str]] = {}  # by index: id and name
@@ -21,7 +21,7 @@ class BlockReader:
     def read(self, message: AIMessage) -> list[object]:
         said: list[object] = []
         if message.additional_kwargs:
-            # Where providers that are nearly OpenAI's put the model's thoughts.
+            # The fields in which providers with a similar API to OpenAI's send the model's reasoning.
             thought = message.additional_kwargs.get("reasoning_content")
             if isinstance(thought, str) and thought:
                 said.append(Delta(thought, _REASONING))
@@ -54,7 +54,7 @@ class BlockReader:
 
 
 def _said(block: Mapping[str, Any]) -> list[object]:
-    """A block of LangChain's own kinds, or of the providers' that models stream as they are."""
+    """Translates a block of LangChain's types, or of a provider's types that a model streams unchanged."""
     kind = block.get("type")
     if kind in ("text", "output_text", "text-plain"):
         said: list[object] = [block["text"]] if block.get("text") else []
@@ -68,7 +68,7 @@ def _said(block: Mapping[str, Any]) -> list[object]:
     if kind == "image_url":
         located = block.get("image_url")
         return [image(str(located.get("url") if isinstance(located, Mapping) else located))]
-    # Calls are in the message's own list; what is left is told as it is.
+    # Calls are in the message's own list; other blocks are passed unchanged.
     if kind in ("tool_use", "tool_call", "tool_call_chunk", "function_call", "input_json_delta"):
         return []
     return [data(dict(block))]
@@ -97,7 +97,7 @@ def _media(kind: str, block: Mapping[str, Any]) -> Content:
 
 
 def words_of(content: Any) -> tuple[str, list[Content]]:
-    """A tool's result: its words, and what can't be said in words."""
+    """Returns the text of a tool's result, and its other content."""
     if isinstance(content, str):
         return content, []
     words: list[str] = []

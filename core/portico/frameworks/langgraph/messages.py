@@ -1,4 +1,4 @@
-"""The agent protocol's messages as LangChain's."""
+"""Converts messages of the agent protocol to LangChain's."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ from portico.model.messages import Content, Message, Role
 
 
 def to_langchain(messages: Sequence[Message]) -> list[BaseMessage]:
-    """In LangChain's own content blocks; data is told as JSON text."""
+    """Converts messages with LangChain's content blocks; data becomes JSON text."""
     return [message for turn in conversation_turns(messages) for message in _messages(turn)]
 
 
@@ -41,7 +41,7 @@ def _messages(turn: Turn) -> list[BaseMessage]:
 
 
 def _output(result: TurnToolResult) -> Any:
-    """A plain text where that says it all."""
+    """Returns a string if the output is only text, blocks otherwise."""
     words = [{"type": "text", "text": result.output}] if result.output else []
     return [*words, *map(_block, result.media)] if result.media else result.output
 
@@ -54,7 +54,7 @@ def _tool_call(call: TurnToolCall) -> Any:
 
 
 def _content(turn: Turn) -> Any:
-    """A plain text where that says it all."""
+    """Returns a string if the turn is only text, blocks otherwise."""
     blocks: list[Mapping[str, Any]] = []
     if turn.reasoning:
         blocks.append({"type": "reasoning", "reasoning": turn.reasoning})

@@ -37,27 +37,27 @@ from portico.frameworks.langgraph.store_items import (
 )
 
 PAGE = 200
-HITS = 100  # that a search by words finds at most
-QUERY_CHARACTERS = 1024  # of a query; the rest is left out
+HITS = 100  # maximum results of a search by words
+QUERY_CHARACTERS = 1024  # maximum length of a query; the rest is ignored
 _Place = tuple[tuple[str, ...], str]
 
 
 class PorticoStore(BaseStore):
-    """An item is a memory whose key is the item's namespace and key.
+    """A LangGraph store. An item is a memory whose key is the item's namespace and key.
 
-    All agents share a user's memory, so that a namespace means the same in all of them. As in LangGraph's own
-    store, what a batch reads is as it was before the batch, and of its puts of one key the last counts. Items
-    come newest first; those that a query finds, best first.
+    All agents share a user's memory, so a namespace is the same for all of them. As in LangGraph's own
+    store, reads of a batch see the items before the batch, and the last of several puts of one key counts.
+    Items are listed newest first; results of a query best first.
     """
 
     supports_ttl = True
 
     def __init__(self, context: Context, *, ttl: TTLConfig | None = None) -> None:
-        """`ttl` has the defaults of items that are put, as that of LangGraph's database stores."""
+        """Opens the store; `ttl` sets the defaults of items that are put, as in LangGraph's database stores."""
         self.ttl_config = ttl
         self._memory = context.memory
         self._call = context.call
-        self._old: bool | None = None  # whether there is something of an earlier version
+        self._old: bool | None = None  # whether items of an earlier version are stored
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         return self._call(self.abatch(ops))
@@ -102,7 +102,8 @@ class PorticoStore(BaseStore):
                 created_at=now if first is None else first.timestamp(),
                 expires_at=expiry(op.ttl, now),
             )
-        # The old ones go when the new one is there, and before it goes: nobody reads them once more.
+        # Memories of earlier versions are deleted after the new item is stored, and before it is deleted, so
+        # that no search returns them again.
         for one in old:
             await self._memory.delete(one.memory_id)
         if op.value is None:
@@ -123,7 +124,7 @@ class PorticoStore(BaseStore):
         return [_search_item(one, one.score if query else None) for one in page]
 
     async def _listed(self, op: SearchOp, chosen: Mapping[str, Any]) -> list[Remembered]:
-        # A bound below 0 counts from the end, as LangGraph's own store does.
+        # A negative bound counts from the end, as in LangGraph's own store.
         enough = op.offset + op.limit if min(op.offset, op.limit) >= 0 else None
         found: list[Remembered] = []
         seen: set[_Place] = set()
@@ -151,8 +152,9 @@ class PorticoStore(BaseStore):
             page = await self._memory.list(limit=PAGE, filter=chosen, before=page[-1])
 
     async def _once(self, found: Iterable[Remembered], seen: set[_Place]) -> list[Remembered]:
-        """Without what another replaces: the newest of those of earlier versions counts, unless there is a
-        new one."""
+        """Removes duplicates: a new item replaces old ones; without one, the newest of the earlier versions
+        counts.
+        """
         kept = []
         for one in found:
             place = (tuple(one.metadata["namespace"]), one.metadata["key"])
@@ -173,7 +175,7 @@ class PorticoStore(BaseStore):
         return self._old
 
     async def _old_ones(self, namespace: Sequence[str], key: str) -> list[Remembered]:
-        """What earlier versions have kept of an item, newest first."""
+        """Returns the memories in which earlier versions stored an item, newest first."""
         if not await self._has_old():
             return []
         place = place_text(namespace, key)
@@ -183,7 +185,7 @@ class PorticoStore(BaseStore):
 
 
 def _fitting(found: Sequence[Remembered], op: SearchOp) -> list[Remembered]:
-    """Those that are searched for: what a prefix and a filter mean, LangGraph's own store knows."""
+    """Returns the items that match; LangGraph's own store evaluates the prefix and the filter."""
     store = InMemoryStore()
     items = [item_of(one) for one in found]
     store.batch([PutOp(item.namespace, str(index), item.value) for index, item in enumerate(items)])

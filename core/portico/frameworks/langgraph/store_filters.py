@@ -1,7 +1,8 @@
-"""What a search of a LangGraph store can leave to the database.
+"""Converts the part of a LangGraph search that the database can evaluate.
 
-A condition here lets all pass that LangGraph's own comparison lets pass, and perhaps more: that comparison is
-Python's, where 1 is True and a missing member is None. Whoever searches applies it to what is found.
+A condition here accepts everything that LangGraph's own comparison accepts, and possibly more: that
+comparison is Python's, where 1 equals True and a missing member is None. The caller applies LangGraph's
+comparison to the results.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,15 +12,17 @@ from typing import Any, TypeAlias
 from portico.frameworks.langgraph.store_items import NAMESPACE, VALUE_CHARACTERS, kept_by, namespace_text
 
 Condition: TypeAlias = Mapping[str, Any]
-Group: TypeAlias = list[Condition]  # one of them must hold
+Group: TypeAlias = list[Condition]  # at least one must hold
 
-_NAME_CHARACTERS = 256  # of a member with a path
+_NAME_CHARACTERS = 256  # maximum length of a member's name in a path
 _CONDITIONS = 30  # of the 32 that a filter may have
 _ORDERS = {"$gt": "gt", "$gte": "ge", "$lt": "lt", "$lte": "le"}
 
 
 def below(prefix: Sequence[str], wanted: Mapping[str, Any] | None = None, *, old: bool) -> dict[str, Any]:
-    """A filter for items of these namespaces and values; with `old`, and for all of earlier versions."""
+    """Returns a filter for items of these namespaces and values; with `old`, all items of earlier versions
+    match too.
+    """
     text = namespace_text(prefix)[:VALUE_CHARACTERS]
     place: Group = [{"path": NAMESPACE, "operator": "prefix", "value": text}]
     if old:
@@ -54,7 +57,7 @@ def _compared(path: list[str], operator: str, operand: Any) -> Iterator[Group]:
     elif operator == "$ne" and isinstance(operand, str) and _fits(operand):
         yield [{"path": path, "operator": "ne", "value": operand}]
     elif operator in _ORDERS and _is_number(operand) and _fits(operand):
-        # LangGraph makes numbers of texts and of booleans.
+        # LangGraph converts texts and booleans to numbers.
         yield [
             {"path": path, "operator": _ORDERS[operator], "value": operand},
             {"path": path, "operator": "prefix", "value": ""},
@@ -77,7 +80,7 @@ def _equal(path: list[str], value: Any) -> Iterator[Group]:
 
 
 def _fits(value: Any) -> bool:
-    """Whether a condition of the core compares with it."""
+    """Returns whether a condition of the core can compare the value."""
     if isinstance(value, str):
         return len(value) <= VALUE_CHARACTERS
     return value is None or isinstance(value, bool) or _is_number(value)

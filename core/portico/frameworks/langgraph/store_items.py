@@ -1,4 +1,4 @@
-"""An item of a LangGraph store as a memory: its key, its words, its metadata; and the same read back."""
+"""Converts items of a LangGraph store to memories (key, text, metadata) and back."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,23 +10,23 @@ from langgraph.store.base import Item, PutOp, get_text_at_path
 
 from portico.agent.context import Remembered
 
-NAMESPACE = "langgraph_namespace"  # the member that has an item's namespace as text
-KEPT_BY, PLACE = "kept_by", "place"  # members by which items of earlier versions are found
+NAMESPACE = "langgraph_namespace"  # the member with an item's namespace as text
+KEPT_BY, PLACE = "kept_by", "place"  # members that identify items of earlier versions
 KEY_CHARACTERS = 1024  # of a memory
-VALUE_CHARACTERS = 1024  # of a text that a filter compares with
+VALUE_CHARACTERS = 1024  # of a text in a filter's condition
 TEXT_BYTES = 64 * 1024  # of a memory
 _FRAMEWORK = "langgraph"
-_NO_WORDS = "-"  # a memory has a text; no search finds this one
-_SECONDS = 60.0  # of LangGraph's unit for a time to live
+_NO_WORDS = "-"  # a memory must have a text; no search matches this one
+_SECONDS = 60.0  # LangGraph's unit for a time to live
 
 
 def namespace_text(namespace: Iterable[str]) -> str:
-    """Begins with the text of every namespace above it, and of no other: each label is JSON."""
+    """Returns a text that begins with the text of each parent namespace, and of no other: each label is JSON."""
     return "".join(f"{json.dumps(label, ensure_ascii=False)}," for label in namespace)
 
 
 def memory_key(namespace: Sequence[str], key: str) -> str:
-    """One for each item: what a key has no room for is a digest of it."""
+    """Returns a unique key for an item; a key that is too long is shortened by a digest."""
     place = place_text(namespace, key)
     if len(place) + len(_FRAMEWORK) < KEY_CHARACTERS:
         return f"{_FRAMEWORK}:{place}"
@@ -38,7 +38,9 @@ def place_text(namespace: Sequence[str], key: str) -> str:
 
 
 def searched_text(op: PutOp) -> str:
-    """What a search finds the item by: all its texts, those of the fields in `index`, or nothing."""
+    """Returns the text by which a search finds the item: all its texts, those of the fields in `index`, or
+    none.
+    """
     assert op.value is not None
     if op.index is False:
         return _NO_WORDS
@@ -62,12 +64,12 @@ def metadata_of(op: PutOp, now: float) -> dict[str, Any]:
 
 
 def expiry(ttl: float | None, now: float) -> float | None:
-    """The end of so many minutes."""
+    """Returns the time after the given number of minutes."""
     return None if ttl is None else now + ttl * _SECONDS
 
 
 def is_item(kept: Remembered) -> bool:
-    """Whether a memory is an item, and not one that merely has such members."""
+    """Returns whether a memory is an item, and not an unrelated memory with similar members."""
     match kept.metadata:
         case {"namespace": [*labels], "key": str(key), "value": dict(), "updated": str()}:
             if not all(isinstance(label, str) for label in labels):
@@ -96,17 +98,17 @@ def created(kept: Remembered) -> datetime:
 
 
 def is_old(kept: Remembered) -> bool:
-    """Whether an earlier version has kept it, under no key: there may be several of one item."""
+    """Returns whether an earlier version stored the memory without a key: an item may have several of them."""
     return kept.metadata.get(KEPT_BY) == _FRAMEWORK
 
 
 def kept_by() -> dict[str, Any]:
-    """The condition that items of earlier versions fulfil."""
+    """Returns the condition that items of earlier versions fulfil."""
     return {"path": KEPT_BY, "operator": "eq", "value": _FRAMEWORK}
 
 
 def _words(value: Any) -> Iterator[str]:
-    """All texts in a JSON value."""
+    """Yields all texts in a JSON value."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Tools of sandboxes and MCP servers as LangChain's."""
+"""Converts tools of sandboxes and MCP servers to LangChain's."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -18,17 +18,21 @@ if TYPE_CHECKING:
 
 
 def sandbox_tool_adapter(method: Callable[..., Any]) -> StructuredTool:
-    """`sandbox_tool_adapter(sandbox.run_ipython_cell)`. Raises ValueError for what is no sandbox's tool."""
+    """Converts one tool of a sandbox: `sandbox_tool_adapter(sandbox.run_ipython_cell)`.
+
+    Raises:
+        ValueError: The method is not a tool of a sandbox.
+    """
     return _native(sandbox_tool(method))
 
 
 async def sandbox_tools(sandbox: SandboxAccess) -> list[StructuredTool]:
-    """All tools of a sandbox."""
+    """Returns all tools of a sandbox."""
     return [_native(tool) for tool in await tools_of_sandbox(sandbox)]
 
 
 async def mcp_tools(session: "ClientSession") -> list[StructuredTool]:
-    """All tools of an MCP server."""
+    """Returns all tools of an MCP server."""
     return [_native(tool) for tool in await tools_of_mcp_server(session)]
 
 
@@ -36,7 +40,7 @@ def _native(tool: OfferedTool) -> StructuredTool:
     async def call(**arguments: Any) -> tuple[str, Any]:
         result = await tool.call(arguments)
         if result.failed:
-            # LangChain tells the model as an error, and lets it try again.
+            # LangChain passes this to the model as an error, so that the model can retry.
             raise ToolException(result.text)
         return result.text, result.raw
 

@@ -1,4 +1,4 @@
-"""What a LangGraph graph streams, as the agent protocol; its interrupts, as questions."""
+"""Translates the stream of a LangGraph graph to the agent protocol, and its interrupts to questions."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -20,14 +20,15 @@ MODES = ("messages", "updates", "values", "custom", "tasks", "checkpoints", "deb
 
 
 class GraphRun:
-    """Translation of one run."""
+    """The translation of one run."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._said: set[str] = set()  # ids of messages that have been told, whole or in pieces
-        self._open = ""  # the message whose pieces come now
+        self._said: set[str] = set()  # ids of messages that were streamed, whole or in pieces
+        self._open = ""  # the message whose pieces are being streamed
         self._reader = BlockReader()
-        self._waiting: dict[str, list[AIMessageChunk]] = {}  # pieces of messages that came in between
+        # pieces of concurrent messages, which are held back
+        self._waiting: dict[str, list[AIMessageChunk]] = {}
         self._asking: list[Interrupt] = []
         self._answers: dict[str, Any] = {}
 
@@ -61,7 +62,7 @@ class GraphRun:
         raise TypeError(f"a LangGraph agent may yield what a graph streams, not {type(item).__name__}")
 
     def _tuple(self, item: tuple[Any, ...]) -> Iterable[object]:
-        """(message, metadata), or a payload with its mode, its namespace or both."""
+        """Returns (message, metadata), or a payload with its mode, its namespace or both."""
         if isinstance(item[0], BaseMessage):
             return self._message(item[0])
         if isinstance(item[0], tuple):
@@ -80,16 +81,16 @@ class GraphRun:
         if mode == "messages":
             return self._message(payload[0] if isinstance(payload, tuple | list) else payload)
         if mode == "custom":
-            # The graph's author writes these, as if there were no graph.
+            # The graph's author writes these as a function without a graph would.
             return (payload,)
         if mode in ("updates", "values") and isinstance(payload, Mapping):
             return list(self._state(payload))
         if mode in MODES:
-            return ()  # how the graph works, not what it says
+            return ()  # internal events of the graph, not output
         raise TypeError(f"not a stream mode of LangGraph: {mode!r}")
 
     def _state(self, payload: Mapping[str, Any]) -> Iterator[object]:
-        """Messages in a state, or in what nodes added to it, unless they have been streamed."""
+        """Returns the messages in a state or in a node's update that were not streamed."""
         self._interrupted(payload.get("__interrupt__"))
         for value in (payload, *payload.values()):
             messages = value.get("messages") if isinstance(value, Mapping) else None
@@ -126,9 +127,9 @@ class GraphRun:
         if id != self._open:
             self._said.add(id)
             if not content and not chunk.tool_call_chunks and chunk.chunk_position != "last":
-                return ()  # a beginning, which may have another id than what follows
+                return ()  # a first piece, whose id may differ from the id of the next ones
             if self._open:
-                # Nodes that work side by side: one message at a time is told, the others after it.
+                # Nodes execute concurrently: one message is streamed at a time, the others after it.
                 self._waiting.setdefault(id, []).append(chunk)
                 return ()
             self._open = id
@@ -144,7 +145,7 @@ class GraphRun:
         return said
 
     def _next(self) -> list[object]:
-        """The open message is complete; a waiting one takes its place."""
+        """Completes the open message and continues with one that was held back."""
         said: list[object] = [NewMessage()]
         self._open = ""
         if self._waiting:
@@ -172,4 +173,4 @@ class GraphRun:
         return self._arguments(to_langchain(answer), Command(resume=answers))
 
     async def end(self) -> None:
-        """The checkpointer has kept everything as it went."""
+        """Does nothing: the checkpointer has already saved everything."""

@@ -1,7 +1,7 @@
-"""The Microsoft Agent Framework. `pip install "portico-runtime[ms_agent_framework]"`.
+"""Adapter of the Microsoft Agent Framework. `pip install "portico-runtime[ms_agent_framework]"`.
 
-A query function gets `msgs` and `session` for `agent.run(msgs, session=session, stream=True)`; the session is
-kept when the run ends. It yields the updates. After an approval `msgs` are the answers to it.
+A query function gets `msgs` and `session` for `agent.run(msgs, session=session, stream=True)`; the session
+is saved when the run ends. It yields the updates. After an approval `msgs` are the answers to it.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ __all__ = ["Adapter", "mcp_tools", "sandbox_tool_adapter", "sandbox_tools", "to_
 
 
 class Adapter:
-    """The Framework."""
+    """The framework adapter."""
 
     parameters: Sequence[str] = ("msgs", "session")
 

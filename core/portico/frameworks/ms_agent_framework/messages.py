@@ -1,4 +1,4 @@
-"""The agent protocol's messages as those of the Microsoft Agent Framework."""
+"""Converts messages of the agent protocol to those of the Microsoft Agent Framework."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from portico.model.messages import Content, Message
 
 
 def to_agent_framework(messages: Sequence[Message]) -> list[TheirMessage]:
-    """A message for each turn."""
+    """Converts messages to one for each turn."""
     return [_message(turn) for turn in conversation_turns(messages)]
 
 

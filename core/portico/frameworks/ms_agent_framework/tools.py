@@ -1,4 +1,4 @@
-"""Tools of sandboxes and MCP servers as those of the Microsoft Agent Framework."""
+"""Converts tools of sandboxes and MCP servers to those of the Microsoft Agent Framework."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,19 +20,23 @@ Approval = Literal["always_require", "never_require"]
 
 
 def sandbox_tool_adapter(method: Callable[..., Any], *, approval: Approval = "never_require") -> FunctionTool:
-    """`sandbox_tool_adapter(sandbox.run_ipython_cell)`. Raises ValueError for what is no sandbox's tool."""
+    """Converts one tool of a sandbox: `sandbox_tool_adapter(sandbox.run_ipython_cell)`.
+
+    Raises:
+        ValueError: The method is not a tool of a sandbox.
+    """
     return _native(sandbox_tool(method), approval)
 
 
 async def sandbox_tools(
     sandbox: SandboxAccess, *, approval: Approval = "never_require"
 ) -> list[FunctionTool]:
-    """All tools of a sandbox."""
+    """Returns all tools of a sandbox."""
     return [_native(tool, approval) for tool in await tools_of_sandbox(sandbox)]
 
 
 async def mcp_tools(session: "ClientSession", *, approval: Approval = "never_require") -> list[FunctionTool]:
-    """All tools of an MCP server."""
+    """Returns all tools of an MCP server."""
     return [_native(tool, approval) for tool in await tools_of_mcp_server(session)]
 
 

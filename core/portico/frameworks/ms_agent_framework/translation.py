@@ -1,4 +1,6 @@
-"""What the Microsoft Agent Framework streams, as the agent protocol; its approvals, as questions."""
+"""Translates the stream of the Microsoft Agent Framework to the agent protocol, and its approvals to
+questions.
+"""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,16 +22,16 @@ _COUNTED = ("input", "output", "total", "cache_read_input", "reasoning_output")
 
 
 class AgentFrameworkRun:
-    """Translation of one run."""
+    """The translation of one run."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._kept = context.state.part("ms_agent_framework")
         self._session = AgentSession(session_id=context.session_id)
         self._message: str | None = None
-        self._call = CallDelta("", "", "")  # whose arguments come now
-        self._pieces: list[str] = []  # of the text, thought or arguments that come now
-        self._used: list[int] = [0] * len(_COUNTED)  # of the open call of the agent
+        self._call = CallDelta("", "", "")  # the call whose arguments are being streamed
+        self._pieces: list[str] = []  # of the current text, reasoning or arguments
+        self._used: list[int] = [0] * len(_COUNTED)  # token counts of the agent's open call
         self._names: dict[str, str] = {}  # of tools, by call
         self._asking: list[Any] = []
         self._answers: list[Any] = []
@@ -60,7 +62,7 @@ class AgentFrameworkRun:
     def say(self, item: Any) -> Iterable[object]:
         contents = getattr(item, "contents", None)
         if contents is None:
-            if (messages := getattr(item, "messages", None)) is not None:  # a whole AgentResponse
+            if (messages := getattr(item, "messages", None)) is not None:  # a complete AgentResponse
                 return [said for message in messages for said in (*self.say(message), NewMessage())]
             raise TypeError(f"an agent of the Agent Framework may yield updates, not {type(item).__name__}")
         said: list[object] = []
@@ -76,7 +78,7 @@ class AgentFrameworkRun:
         return said
 
     def _new(self, content: Any, text: str) -> str:
-        """What of it has not been told: at its end a part is given once more, as a whole."""
+        """Returns the part that was not streamed: at its end a content is repeated as a whole."""
         if content.merge_mode != "replace":
             self._pieces.append(text)
             return text
@@ -123,7 +125,7 @@ class AgentFrameworkRun:
         details = content.usage_details or {}
         counted = [details.get(f"{name}_token_count") or 0 for name in _COUNTED]
         if content.merge_mode == "replace":
-            # The sum of all the agent's calls of its model so far.
+            # The sum of all model calls of the agent so far.
             counted, self._used = [max(n - b, 0) for n, b in zip(counted, self._used, strict=True)], counted
         heard, spoken, total, cached, reasoned = counted
         return [Usage(heard, spoken, total, cached, reasoned)]
@@ -165,7 +167,7 @@ class AgentFrameworkRun:
 
 
 def _raise_failure(update: Any) -> None:
-    """OpenAI's Responses API can end in a failure, of which the framework tells nothing but the event."""
+    """Raises the failure that OpenAI's Responses API reported; the framework passes on only the raw event."""
     raw = getattr(getattr(update, "raw_representation", None), "raw_representation", None)
     if getattr(raw, "type", None) == "response.failed":
         raise failure_of(getattr(raw, "response", None).error)  # type: ignore[union-attr]

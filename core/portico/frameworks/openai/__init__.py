@@ -1,7 +1,7 @@
-"""OpenAI's SDK, and every endpoint that speaks as OpenAI's does. `pip install "portico-runtime[openai]"`.
+"""Adapter of OpenAI's SDK, and of compatible endpoints. `pip install "portico-runtime[openai]"`.
 
-What it streams can be yielded without naming a framework. With one, a query function gets `msgs` and
-`history` as chat messages, and `input` as items of the Responses API, history included.
+A function can yield the SDK's streams without naming a framework. With this framework, a query function
+gets `msgs` and `history` as chat messages, and `input` as items of the Responses API, history included.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ __all__ = ["Adapter", "mcp_tools", "sandbox_tool_adapter", "sandbox_tools", "to_
 
 
 class Adapter:
-    """The Framework. It reads what the SDK makes by its fields, and needs no SDK for that."""
+    """The framework adapter. It reads the fields of the SDK's objects, and does not import the SDK."""
 
     parameters: Sequence[str] = ("msgs", "history", "input")
 

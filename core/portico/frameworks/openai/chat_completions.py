@@ -1,4 +1,4 @@
-"""Chat Completions, streamed or whole, as the agent protocol."""
+"""Translates Chat Completions, streamed or whole, to the agent protocol."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ _REASONING = MessageType.REASONING
 
 
 class ChatReader:
-    """Reads one agent's completions, one after the other."""
+    """Reads the completions of one agent, one after the other."""
 
     def __init__(self, callers_tools: frozenset[str]) -> None:
         self._callers_tools = callers_tools
@@ -20,7 +20,7 @@ class ChatReader:
         self._sound: list[str] = []
 
     def chunk(self, chunk: Any) -> list[object]:
-        """Raises ReportedError for one that says what went wrong."""
+        """Translates one chunk. Raises ReportedError for a chunk with an error."""
         said: list[object] = []
         if (id := get(chunk, "id")) != self._id and id:
             self._id = id
@@ -41,7 +41,7 @@ class ChatReader:
 
     def _delta(self, delta: Any) -> list[object]:
         said: list[object] = []
-        # Not OpenAI's own, but of those who speak as it does.
+        # Not part of OpenAI's API, but of compatible ones.
         if thought := get(delta, "reasoning_content") or get(delta, "reasoning"):
             said.append(Delta(str(thought), _REASONING))
         if piece := get(delta, "refusal"):
@@ -60,7 +60,7 @@ class ChatReader:
         return said
 
     def _call(self, id: str, name: str, arguments: str) -> CallDelta:
-        # What the caller offered, the caller is to do.
+        # The caller executes the tools that it offered.
         theirs = name in self._callers_tools
         kind = MessageType.FUNCTION_CALL if theirs else MessageType.PLUGIN_CALL
         return CallDelta(id, name, arguments, kind)
@@ -85,7 +85,7 @@ class ChatReader:
         return said
 
     def rest(self) -> list[object]:
-        """A refusal or a sound, which comes in pieces and is told as a whole."""
+        """Returns a refusal or audio, which arrives in pieces and is reported as a whole."""
         said: list[object] = [refusal("".join(self._refusal))] if self._refusal else []
         said += [audio("".join(self._sound))] if self._sound else []
         self._refusal, self._sound, self._calls = [], [], {}

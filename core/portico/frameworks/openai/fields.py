@@ -1,4 +1,4 @@
-"""Fields of what OpenAI's SDK makes, or of the same as JSON."""
+"""Reads fields of the objects of OpenAI's SDK, or of the same objects as JSON."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from portico.model.messages import Usage
 
 
 def get(value: Any, name: str) -> Any:
-    """None where there is no such field. Asking a model of pydantic for one that it lacks takes 10 us."""
+    """Returns a field, or None. Reading a missing attribute of a pydantic model takes 10 us."""
     if isinstance(value, dict):
         return value.get(name)
     found = value.__dict__.get(name) if hasattr(value, "__dict__") else None
@@ -26,7 +26,7 @@ def as_dict(value: Any) -> dict[str, Any]:
 
 
 def usage_of(counted: Any) -> Usage:
-    """Of either API."""
+    """Returns the token usage of either API."""
     heard = get(counted, "input_tokens_details") or get(counted, "prompt_tokens_details")
     spoken = get(counted, "output_tokens_details") or get(counted, "completion_tokens_details")
     return Usage(
@@ -39,6 +39,6 @@ def usage_of(counted: Any) -> Usage:
 
 
 def failure_of(error: Any) -> ReportedError:
-    """What the model's provider says went wrong."""
+    """Returns the error that the model's provider reported."""
     code = get(error, "code") or get(error, "type") or "MODEL_EXECUTION_FAILED"
     return ReportedError(str(get(error, "message") or error), code=str(code))

@@ -1,4 +1,4 @@
-"""The agent protocol's messages as OpenAI's: of Chat Completions, and of the Responses API."""
+"""Converts messages of the agent protocol to OpenAI's: for Chat Completions, and for the Responses API."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,9 @@ from portico.model.messages import Content, Message, Role
 
 
 def to_chat(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """For `chat.completions.create(messages=…)`. Thoughts are left out: that API takes none."""
+    """Returns messages for `chat.completions.create(messages=…)`, without reasoning, which that API does not
+    accept.
+    """
     return [message for turn in conversation_turns(messages) for message in _chat(turn)]
 
 
@@ -47,7 +49,8 @@ def _chat_part(content: Content) -> dict[str, Any]:
         format = thing.media_type.partition("/")[2]
         return {"type": "input_audio", "input_audio": {"data": thing.base64, "format": format}}
     if thing.url:
-        return {"type": "text", "text": f"[{thing.kind} {thing.name}: {thing.url}]"}  # it takes no such URLs
+        # the API accepts no such URLs
+        return {"type": "text", "text": f"[{thing.kind} {thing.name}: {thing.url}]"}
     file = {"file_id": thing.id} if thing.id else {"filename": _name(thing), "file_data": thing.data_url}
     return {"type": "file", "file": file}
 
@@ -57,7 +60,7 @@ def _name(thing: Media) -> str:
 
 
 def to_items(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """For `responses.create(input=…)`."""
+    """Returns items for `responses.create(input=…)`."""
     return [item for turn in conversation_turns(messages) for item in _items(turn)]
 
 
@@ -78,7 +81,7 @@ def _items(turn: Turn) -> list[dict[str, Any]]:
 
 
 def _output(result: TurnToolResult) -> Any:
-    """A plain text where that says it all."""
+    """Returns a string if the output is only text, parts otherwise."""
     words = [{"type": "input_text", "text": result.output}] if result.output else []
     return [*words, *map(_input_part, result.media)] if result.media else result.output
 

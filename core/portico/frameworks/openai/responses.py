@@ -1,4 +1,4 @@
-"""Events of the Responses API, and whole responses, as the agent protocol."""
+"""Translates events of the Responses API, and whole responses, to the agent protocol."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,13 +11,13 @@ _REASONING = MessageType.REASONING
 
 
 class ResponsesReader:
-    """Reads one agent's responses, one after the other."""
+    """Reads the responses of one agent, one after the other."""
 
     def __init__(self, callers_tools: frozenset[str]) -> None:
         self._callers_tools = callers_tools
-        self._calls: dict[str, CallDelta] = {}  # by item: how each was begun
+        self._calls: dict[str, CallDelta] = {}  # by item: the first delta of each
         self.names: dict[str, str] = {}  # of tools, by call
-        self._told: set[str] = set()  # items of which something was told
+        self._told: set[str] = set()  # items that were streamed at least partly
         self._read: dict[str, Callable[[Any], list[object]]] = {
             "response.output_text.delta": self._text,
             "response.reasoning_text.delta": self._thought,
@@ -35,7 +35,7 @@ class ResponsesReader:
         }
 
     def event(self, event: Any) -> list[object]:
-        """Raises ReportedError for one that says what went wrong."""
+        """Translates one event. Raises ReportedError for an event with an error."""
         read = self._read.get(get(event, "type"))
         return [] if read is None else read(event)
 
@@ -81,7 +81,7 @@ class ResponsesReader:
         return self._item(get(event, "item"))
 
     def _item(self, item: Any) -> list[object]:
-        """A whole item: what of it has not been told in pieces."""
+        """Translates a complete item, without the parts that were already streamed."""
         kind, id = get(item, "type"), get(item, "id") or get(item, "call_id") or ""
         said: list[object] = []
         if id not in self._told:
@@ -125,7 +125,7 @@ class ResponsesReader:
 
 
 def output_of(output: Any) -> tuple[Any, list[Content]]:
-    """What a tool gave: its words, and the pictures and files among its parts."""
+    """Returns the output of a tool: its text, and its images and files."""
     parts = output if isinstance(output, list | tuple) else ()
     if not parts or not all(str(get(part, "type")).startswith("input_") for part in parts):
         return output, []

@@ -1,4 +1,4 @@
-"""Tools of sandboxes and MCP servers as functions of OpenAI's APIs, and their calls."""
+"""Converts tools of sandboxes and MCP servers to functions of OpenAI's APIs, and calls them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,20 +40,24 @@ class FunctionTool:
         return {"type": "function", "function": about}
 
     async def __call__(self, arguments: str) -> str:
-        """The model's arguments are JSON text, the result is text for the model."""
+        """Calls the tool with the model's arguments (JSON text); returns text for the model."""
         return (await self.offered.call(TurnToolCall("", self.name, arguments).decoded())).text
 
 
 def sandbox_tool_adapter(method: Callable[..., Any]) -> FunctionTool:
-    """`sandbox_tool_adapter(sandbox.run_ipython_cell)`. Raises ValueError for what is no sandbox's tool."""
+    """Converts one tool of a sandbox: `sandbox_tool_adapter(sandbox.run_ipython_cell)`.
+
+    Raises:
+        ValueError: The method is not a tool of a sandbox.
+    """
     return FunctionTool(sandbox_tool(method))
 
 
 async def sandbox_tools(sandbox: SandboxAccess) -> list[FunctionTool]:
-    """All tools of a sandbox."""
+    """Returns all tools of a sandbox."""
     return [FunctionTool(tool) for tool in await tools_of_sandbox(sandbox)]
 
 
 async def mcp_tools(session: "ClientSession") -> list[FunctionTool]:
-    """All tools of an MCP server."""
+    """Returns all tools of an MCP server."""
     return [FunctionTool(tool) for tool in await tools_of_mcp_server(session)]

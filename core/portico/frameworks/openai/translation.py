@@ -1,4 +1,4 @@
-"""What OpenAI's SDK streams, as the agent protocol."""
+"""Translates streams of OpenAI's SDK to the agent protocol."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from portico.frameworks.openai.responses import ResponsesReader
 
 
 class OpenAiRun(OneWayTranslation):
-    """Translation of one run."""
+    """The translation of one run."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -43,7 +43,7 @@ class OpenAiRun(OneWayTranslation):
             return self._chat.chunk(chunk)
         if isinstance(get(item, "type"), str):
             return self._responses.event(item)
-        raise TypeError(f"nothing that OpenAI's SDK streams: {type(item).__name__}")
+        raise TypeError(f"not an object that OpenAI's SDK streams: {type(item).__name__}")
 
     def rest(self) -> Iterable[object]:
         return self._chat.rest()

@@ -1,8 +1,9 @@
-"""The OpenAI Agents SDK. `pip install "portico-runtime[openai_agents]"`.
+"""Adapter of the OpenAI Agents SDK. `pip install "portico-runtime[openai_agents]"`.
 
 A query function gets `msgs` (the request as input items), `input` for `Runner.run_streamed(agent, input,
-session=session)`, and `session`, which is the run's. It yields the stream's events, and at last the result
-itself if tools may need approval: then the run asks, and calls the function again with the state as `input`.
+session=session)`, and `session`, the run's session. It yields the stream's events, and finally the result
+itself if tools may need approval: then the run asks, and calls the function again with the state as
+`input`.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ __all__ = ["Adapter", "PorticoSession", "mcp_tools", "sandbox_tool_adapter", "sa
 
 
 class Adapter:
-    """The Framework."""
+    """The framework adapter."""
 
     parameters: Sequence[str] = ("msgs", "input", "session")
 

@@ -1,4 +1,4 @@
-"""Tools of sandboxes and MCP servers as the OpenAI Agents SDK's."""
+"""Converts tools of sandboxes and MCP servers to the OpenAI Agents SDK's."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -19,17 +19,21 @@ if TYPE_CHECKING:
 
 
 def sandbox_tool_adapter(method: Callable[..., Any]) -> FunctionTool:
-    """`sandbox_tool_adapter(sandbox.run_ipython_cell)`. Raises ValueError for what is no sandbox's tool."""
+    """Converts one tool of a sandbox: `sandbox_tool_adapter(sandbox.run_ipython_cell)`.
+
+    Raises:
+        ValueError: The method is not a tool of a sandbox.
+    """
     return _native(sandbox_tool(method))
 
 
 async def sandbox_tools(sandbox: SandboxAccess) -> list[FunctionTool]:
-    """All tools of a sandbox."""
+    """Returns all tools of a sandbox."""
     return [_native(tool) for tool in await tools_of_sandbox(sandbox)]
 
 
 async def mcp_tools(session: "ClientSession") -> list[FunctionTool]:
-    """All tools of an MCP server."""
+    """Returns all tools of an MCP server."""
     return [_native(tool) for tool in await tools_of_mcp_server(session)]
 
 

@@ -1,4 +1,4 @@
-"""What the OpenAI Agents SDK streams, as the agent protocol; its approvals, as questions."""
+"""Translates the stream of the OpenAI Agents SDK to the agent protocol, and its approvals to questions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ from portico.model.messages import Message
 
 
 class PorticoSession(SessionABC):
-    """The run's session. What the run says joins it by itself, and nothing is removed."""
+    """The run's session. The run's messages join it by themselves; none can be removed."""
 
     def __init__(self, context: Context) -> None:
         self.session_id = context.session_id
@@ -30,17 +30,17 @@ class PorticoSession(SessionABC):
         return items if limit is None else items[len(items) - min(limit, len(items)) :]
 
     async def add_items(self, items: list[Any]) -> None:
-        """The log has them."""
+        """Does nothing: the run's log has the items."""
 
     async def pop_item(self) -> Any:
         return None
 
     async def clear_session(self) -> None:
-        raise NotImplementedError("a session is cleared by SessionService, not by its agent")
+        raise NotImplementedError("an agent cannot clear its session; use SessionService")
 
 
 class AgentsRun:
-    """Translation of one run."""
+    """The translation of one run."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -62,14 +62,14 @@ class AgentsRun:
         if isinstance(item, RunItemStreamEvent):
             return self._item(item.item)
         if isinstance(item, AgentUpdatedStreamEvent):
-            return (NewMessage(),)  # what comes is another agent's
+            return (NewMessage(),)  # the next items belong to another agent
         if isinstance(item, RunResult | RunResultStreaming):
             self._result, self._asking = item, list(item.interruptions)
             return ()
         raise TypeError(f"an agent of the OpenAI Agents SDK may not yield {type(item).__name__}")
 
     def _item(self, item: Any) -> Iterable[object]:
-        """Only results: the raw events have told everything else."""
+        """Translates results only: the raw events contain everything else."""
         if not isinstance(item, ToolCallOutputItem):
             return ()
         output = item.output if isinstance(item.output, str) else get(item.raw_item, "output")
@@ -101,4 +101,4 @@ class AgentsRun:
         return self._arguments(to_items(answer), state)
 
     async def end(self) -> None:
-        """The session has kept everything as it went."""
+        """Does nothing: the session has already saved everything."""

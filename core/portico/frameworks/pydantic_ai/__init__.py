@@ -1,4 +1,4 @@
-"""Pydantic AI. `pip install "portico-runtime[pydantic_ai]"`.
+"""Adapter of Pydantic AI. `pip install "portico-runtime[pydantic_ai]"`.
 
 A query function gets `prompt`, `history` and `deferred` for `agent.run_stream_events(prompt,
 message_history=history, deferred_tool_results=deferred)`, and `msgs`, the request as model messages. It
@@ -16,7 +16,7 @@ __all__ = ["Adapter", "mcp_tools", "sandbox_tool_adapter", "sandbox_tools", "to_
 
 
 class Adapter:
-    """The Framework."""
+    """The framework adapter."""
 
     parameters: Sequence[str] = ("msgs", "prompt", "history", "deferred")
 

@@ -1,4 +1,4 @@
-"""The agent protocol's messages as Pydantic AI's."""
+"""Converts messages of the agent protocol to Pydantic AI's."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -34,12 +34,12 @@ _URLS: dict[str, Any] = {"image": ImageUrl, "audio": AudioUrl, "video": VideoUrl
 
 
 def to_pydantic_ai(messages: Sequence[Message]) -> list[ModelMessage]:
-    """A request for each turn of a user and each round of results; a response for the assistant's."""
+    """Converts a user's turn or a round of results to a request, and an assistant's turn to a response."""
     return [_message(turn) for turn in conversation_turns(messages)]
 
 
 def prompt_of(turn: Turn) -> Any:
-    """A plain text where that says it all."""
+    """Returns a string if the turn is only text, parts otherwise."""
     parts = [_content(content) for content in turn.contents]
     return turn.text if all(isinstance(part, str) for part in parts) else parts
 
@@ -79,5 +79,5 @@ def _content(content: Content) -> Any:
     if thing.url:
         return _URLS[thing.kind](url=thing.url)
     if thing.id:
-        return f"[{thing.kind} {thing.name or thing.id}]"  # whose file it is, nobody said
+        return f"[{thing.kind} {thing.name or thing.id}]"  # the provider of the file is unknown
     return BinaryContent(data=thing.bytes, media_type=thing.media_type)

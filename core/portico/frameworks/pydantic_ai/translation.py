@@ -1,4 +1,4 @@
-"""What Pydantic AI streams, as the agent protocol; its deferred tools, as questions."""
+"""Translates the stream of Pydantic AI to the agent protocol, and its deferred tools to questions."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -40,14 +40,14 @@ _REASONING = MessageType.REASONING
 
 
 class PydanticRun:
-    """Translation of one run."""
+    """The translation of one run."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._history: Sequence[Any] = []
         self._calls: dict[int, CallDelta] = {}  # by part of the open response
         self._deferred: DeferredToolRequests | None = None
-        self._asking: list[tuple[ToolCallPart, bool]] = []  # and whether only approval is asked for
+        self._asking: list[tuple[ToolCallPart, bool]] = []  # calls, and whether only approval is requested
         self._results: dict[str, Any] = {}
         self._approvals: dict[str, Any] = {}
         self._say: Mapping[type, Callable[[Any], list[object]]] = {
@@ -74,7 +74,7 @@ class PydanticRun:
         if say is not None:
             return say(item)
         if hasattr(item, "event_kind"):
-            return ()  # how the agent works, not what it says
+            return ()  # internal events of the agent, not output
         raise TypeError(f"a Pydantic AI agent may yield its events, not {type(item).__name__}")
 
     def _start(self, event: PartStartEvent) -> list[object]:
@@ -155,11 +155,11 @@ class PydanticRun:
         return self._arguments(None, self._history, results)
 
     async def end(self) -> None:
-        """The session has kept everything as it went."""
+        """Does nothing: the session has already saved everything."""
 
 
 def _media(content: Any) -> list[Content]:
-    """Pictures, sound and files that a tool gave, by itself or among others."""
+    """Returns images, audio and files of a tool's result, single or in a list."""
     said: list[Content] = []
     for part in content if isinstance(content, list | tuple) else (content,):
         if isinstance(part, BinaryContent):
