@@ -51,7 +51,7 @@ def test_the_filesystem_sandbox_has_tools_for_files(version: str, twins: int, tm
 @pytest.mark.parametrize("kind", ["gui", "browser", "mobile"])
 def test_sandboxes_that_are_not_there_say_so(version: str, kind: str, tmp_path: Path) -> None:
     file = renamed(f"{version}/{kind}_sandbox", tmp_path, 0)
-    with pytest.raises(NotThereYet, match=f"{kind.title()}Sandbox .* there are BaseSandbox and Filesystem"):
+    with pytest.raises(NotThereYet, match=f"{kind.title()}Sandbox .* use BaseSandbox or Filesystem"):
         notebook.run(str(file), ModuleType("program"))
 
 
@@ -78,7 +78,7 @@ def test_a_local_deployment_answers_openais_sdk(version: str, tmp_path: Path) ->
 
 def test_a_deployment_to_a_cloud_says_that_it_is_not_there(tmp_path: Path) -> None:
     file = renamed("v1_1/modelstudio_deployment", tmp_path, 0)
-    with pytest.raises(NotThereYet, match=r"ModelstudioDeployManager .* there is LocalDeployManager"):
+    with pytest.raises(NotThereYet, match=r"ModelstudioDeployManager .* use LocalDeployManager"):
         notebook.run(str(file), ModuleType("program"))
 
 

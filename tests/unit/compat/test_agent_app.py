@@ -223,7 +223,7 @@ def test_what_is_sent_and_thrown_in_reaches_a_generator() -> None:
 
 def test_what_means_nothing_is_told(caplog: pytest.LogCaptureFixture) -> None:
     AgentApp(app_name="a", broker_url="redis://localhost", enable_stream_task=True)
-    assert "AgentApp(broker_url=...) means nothing in Portico" in caplog.text
+    assert "AgentApp(broker_url=...) has no effect in Portico" in caplog.text
     assert "AgentApp(enable_stream_task=...)" in caplog.text
 
 

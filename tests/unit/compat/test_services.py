@@ -229,7 +229,7 @@ async def test_a_backend_of_ones_own_is_registered(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("service", [Mem0MemoryService, TablestoreSessionHistoryService])
 def test_services_that_are_not_there_say_so(service: Any) -> None:
-    with pytest.raises(NotThereYet, match=f"{service.__name__} .* there are in-memory and Redis services"):
+    with pytest.raises(NotThereYet, match=f"{service.__name__} .* use the in-memory or Redis services"):
         service()
 
 

@@ -1,4 +1,4 @@
-"""The names of AgentScope Runtime 1.0: change the package in a program's imports, and Portico runs it.
+"""The API of AgentScope Runtime 1.0: after a change of the imports, Portico runs such programs.
 
-docs/migrating-from-agentscope-runtime.md says what is there and what differs.
+docs/migrating-from-agentscope-runtime.md lists what is supported and what differs.
 """

@@ -1,10 +1,10 @@
-"""What of the reference is not here."""
+"""Errors for names of the reference that Portico does not support."""
 
 from typing import Any, ClassVar, NoReturn
 
 
 class NotThereYet(NotImplementedError):
-    """A name of the reference that Portico does not offer; the message says what to use in its place."""
+    """A feature of the reference that Portico does not support; the message names the replacement."""
 
     def __init__(self, name: str, instead: str = "") -> None:
         also = f"; {instead}" if instead else ""
@@ -16,7 +16,7 @@ class NotThereYet(NotImplementedError):
 
 
 class Elsewhere:
-    """A class of the reference that Portico does not have: making one says so, and `instead`."""
+    """A class of the reference that Portico does not support: its constructor raises and names `instead`."""
 
     instead: ClassVar[str]
 

@@ -11,7 +11,7 @@ from portico.model.messages import Content, Message
 
 
 def to_autogen(messages: Sequence[Message]) -> list[Any]:
-    """Converts messages; AgentChat supports text and images, so other content becomes a text that names it."""
+    """Converts messages; AgentChat supports text and images, so a text names other content."""
     return [_message(turn) for turn in conversation_turns(messages)]
 
 

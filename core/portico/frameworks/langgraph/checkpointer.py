@@ -250,7 +250,7 @@ class PorticoSaver(BaseCheckpointSaver[str]):
 
 
 async def _index(thread: StateAccess) -> list[list[Any]]:
-    """Returns the namespace, id and round of each checkpoint, and whether it or only its writes are stored."""
+    """Returns the namespace, id and round of each checkpoint, and whether it, or only its writes, exist."""
     saved = await thread.load(round_id=INDEX)
     return [] if saved is None else [list(row) for row in saved.state["checkpoints"]]
 

@@ -53,7 +53,7 @@ class PorticoStore(BaseStore):
     supports_ttl = True
 
     def __init__(self, context: Context, *, ttl: TTLConfig | None = None) -> None:
-        """Opens the store; `ttl` sets the defaults of items that are put, as in LangGraph's database stores."""
+        """Opens the store; `ttl` sets the defaults of new items, as LangGraph's database stores do."""
         self.ttl_config = ttl
         self._memory = context.memory
         self._call = context.call

@@ -21,7 +21,7 @@ _SECONDS = 60.0  # LangGraph's unit for a time to live
 
 
 def namespace_text(namespace: Iterable[str]) -> str:
-    """Returns a text that begins with the text of each parent namespace, and of no other: each label is JSON."""
+    """Returns a text that begins with the text of each parent namespace, and no other: labels are JSON."""
     return "".join(f"{json.dumps(label, ensure_ascii=False)}," for label in namespace)
 
 
@@ -98,7 +98,7 @@ def created(kept: Remembered) -> datetime:
 
 
 def is_old(kept: Remembered) -> bool:
-    """Returns whether an earlier version stored the memory without a key: an item may have several of them."""
+    """Returns whether an earlier version stored the memory without a key: an item may have several."""
     return kept.metadata.get(KEPT_BY) == _FRAMEWORK
 
 

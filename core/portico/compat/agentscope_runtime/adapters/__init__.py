@@ -1,1 +1,1 @@
-"""What AgentScope is given."""
+"""Adapters for AgentScope."""

@@ -1,4 +1,4 @@
-"""AgentApp, Runner and deploy managers, as the reference has them."""
+"""AgentApp, Runner and deploy managers with the reference's API."""
 
 from portico.compat.agentscope_runtime.engine.app import AgentApp
 from portico.compat.agentscope_runtime.engine.deployers import (

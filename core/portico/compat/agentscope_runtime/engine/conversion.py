@@ -1,4 +1,4 @@
-"""Between the reference's objects, which a program sees, and Portico's own, which a core understands."""
+"""Converts between the reference's objects, which programs use, and Portico's own, which the core uses."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -7,11 +7,12 @@ from portico.agent.builders import Delta, NewMessage
 from portico.compat.agentscope_runtime.engine.schemas import agent_schemas as schemas
 from portico.model import messages
 
-_STREAMED = (schemas.MessageType.MESSAGE, schemas.MessageType.REASONING)  # whose texts are told as they come
+# the texts of these types are streamed
+_STREAMED = (schemas.MessageType.MESSAGE, schemas.MessageType.REASONING)
 
 
 def to_request(request: messages.AgentRequest) -> schemas.AgentRequest:
-    """What the caller asked, with what else it sent."""
+    """Returns the caller's request as the reference's object, with additional fields of the caller."""
     asked = request.parameters
     parameters: dict[str, Any] = {
         name: getattr(asked, name)
@@ -119,14 +120,14 @@ def _usage(usage: Mapping[str, Any] | None) -> messages.Usage | None:
 
 
 class Said:
-    """What a query function yields, with the reference's events as what Portico takes in their place.
+    """Converts the output of a query function: the reference's events become Portico's.
 
-    Pieces of text and of thoughts are told as they come; all else when it is whole.
+    Pieces of text and reasoning are streamed; everything else is passed on when it is complete.
     """
 
     def __init__(self) -> None:
-        self._types: dict[str, str] = {}  # of messages, by id
-        self._told: set[tuple[str, int]] = set()  # contents of which something was told
+        self._types: dict[str, str] = {}  # types of messages, by id
+        self._told: set[tuple[str, int]] = set()  # contents that were streamed at least partly
 
     def say(self, item: Any) -> Iterable[Any]:
         if isinstance(item, schemas.Message):
@@ -151,7 +152,7 @@ class Said:
         id = content.msg_id or ""
         type = self._types.get(id, schemas.MessageType.MESSAGE)
         if type not in _STREAMED:
-            return ()  # its message has it, once it is whole
+            return ()  # part of its message, once that is complete
         place = (id, content.index or 0)
         if isinstance(content, schemas.TextContent):
             if content.delta:

@@ -1,4 +1,4 @@
-"""A query function written for the reference, as one that a core can call."""
+"""Adapts a query function of the reference to the core's interface."""
 
 import inspect
 from collections import deque
@@ -9,11 +9,11 @@ from typing import Any
 from portico.compat.agentscope_runtime.engine.conversion import Said, to_request
 from portico.compat.agentscope_runtime.engine.schemas.agent_schemas import AgentResponse, Event
 
-_OWN = "response"  # what Portico does not offer
+_OWN = "response"  # a parameter that Portico does not provide
 
 
 def adapt_function(function: Callable[..., Any]) -> Callable[..., Any]:
-    """It gets `request` and `response` as the reference's objects, and may yield the reference's events."""
+    """Converts `request` and `response` to the reference's objects, and accepts the reference's events."""
     parameters = inspect.signature(function).parameters
     named = set(parameters)
     takes_all = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
@@ -28,7 +28,7 @@ def adapt_function(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*given, **offered)
 
     adapter = _of_kind(function, start)
-    # It is called with what the function names; the request is wanted in any case.
+    # The core passes only the parameters that the function names; the request is always needed here.
     seen = [one for one in parameters.values() if one.name != _OWN]
     adapter.__signature__ = inspect.Signature(seen)  # type: ignore[attr-defined]
     return adapter
@@ -100,7 +100,7 @@ def _later(call: Callable[[Any], Any], value: Any) -> Callable[[], Any]:
 
 
 class _Stream:
-    """An async generator whose items are the reference's; what is sent or thrown in reaches it."""
+    """An async generator that converts the items; values and exceptions sent to it reach the function."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -117,7 +117,7 @@ class _Stream:
         return self._waiting.popleft()
 
     async def __anext__(self) -> Any:
-        # Most items are no events: they pass at once.
+        # Most items are not events and are passed on immediately.
         if not self._waiting:
             item = await self._stream.__anext__()
             if not isinstance(item, Event):

@@ -1,4 +1,4 @@
-"""A Runner: an agent as a class, served by a deploy manager, or asked directly."""
+"""A Runner: an agent as a class, served by a deploy manager or queried directly."""
 
 import asyncio
 import socket
@@ -24,10 +24,10 @@ STOP_SECONDS = 10.0
 
 
 class Runner:
-    """Subclass it with a query_handler, and say which framework's messages it gets.
+    """Base class of runners: define a query_handler, and name the framework of its messages.
 
-    Between `start` and `stop` it is served on a thread of this process, behind a socket that only this user
-    reaches; `stream_query` asks it there. What it is asked is remembered until it stops.
+    Between `start` and `stop` a thread of this process serves the agent behind a socket that only this
+    user can access; `stream_query` uses it. Its runs and sessions are kept until `stop`.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Runner:
         """Called before the first query."""
 
     async def shutdown_handler(self, *args: Any, **kwargs: Any) -> None:
-        """Called after the last one."""
+        """Called after the last query."""
 
     async def start(self) -> Self:
         from portico.embedded import Embedded
@@ -53,7 +53,7 @@ class Runner:
             folder = made.enter_context(socket_folder())
             if folder is None:
                 raise OSError(
-                    "no folder for a socket: set TMPDIR to one that can be written and has a short path"
+                    "no usable directory for a socket: set TMPDIR to a writable one with a short path"
                 )
             listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             listening.bind(str(folder / "http.sock"))
@@ -92,7 +92,7 @@ class Runner:
         runtime_config: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> dict[str, str]:
-        """{"deploy_id", "url"}; without a manager, of a LocalDeployManager. Raises RuntimeError."""
+        """Returns {"deploy_id", "url"}; the default manager is a LocalDeployManager. Raises RuntimeError."""
         manager = deploy_manager or LocalDeployManager()
         result = await manager.deploy(
             runner=self, endpoint_path=endpoint_path, environment=environment, **kwargs
@@ -103,7 +103,9 @@ class Runner:
     async def stream_query(
         self, request: AgentRequest | dict[str, Any], **kwargs: Any
     ) -> AsyncIterator[Event]:
-        """The events of a run. Raises RuntimeError before the start, httpx.HTTPError for a bad request."""
+        """Yields the events of a run. Raises RuntimeError before `start`, httpx.HTTPError for an invalid
+        request.
+        """
         if self._folder is None:
             raise RuntimeError("Runner has not been started: await runner.start(), or `async with Runner()`")
         transport = httpx.AsyncHTTPTransport(uds=str(self._folder / "http.sock"))

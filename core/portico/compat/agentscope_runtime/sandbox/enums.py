@@ -4,7 +4,7 @@ from enum import Enum
 
 
 class SandboxType(Enum):
-    """`base` and `filesystem`, and their async twins, are there."""
+    """The reference's types; `base` and `filesystem`, and their async forms, are supported."""
 
     DUMMY = "dummy"
     BASE = "base"

@@ -26,7 +26,7 @@ async def _pieces(data: Data) -> AsyncGenerator[bytes, None]:
 
 
 class SandboxFSAsync:
-    """Paths are below /workspace, or absolute. What content is, nobody asks: `content_type` means nothing."""
+    """File operations. Paths are below /workspace, or absolute. `content_type` has no effect."""
 
     def __init__(self, sandbox: Any) -> None:
         self._sandbox = sandbox
@@ -44,23 +44,23 @@ class SandboxFSAsync:
         return content.decode() if fmt == "text" else content
 
     async def write_async(self, path: str, data: Data, *, content_type: str = BYTES) -> dict[str, Any]:
-        """What is there now."""
+        """Writes a file; returns its entry."""
         await self._place.write(path, _pieces(data))
         return await self._place.stat(path) or {}
 
     async def write_many_async(self, files: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Each is {"path", "data"}."""
+        """Writes several files; each is {"path", "data"}."""
         return [await self.write_async(file["path"], file["data"]) for file in files]
 
     async def list_async(self, path: str, depth: int | None = 1) -> list[dict[str, Any]]:
-        """Without a depth: all, up to 64 levels."""
+        """Lists a directory, by default with all entries up to 64 levels deep."""
         return list(await self._place.list(path, depth or 64))
 
     async def exists_async(self, path: str) -> bool:
         return await self._place.stat(path) is not None
 
     async def remove_async(self, path: str) -> None:
-        """With all that is in it."""
+        """Removes a file, or a directory with its content."""
         await self._place.remove(path)
 
     async def move_async(self, source: str, destination: str) -> dict[str, Any]:
@@ -74,13 +74,13 @@ class SandboxFSAsync:
     async def write_from_path_async(
         self, workspace_path: str, local_path: str, *, content_type: str = BYTES
     ) -> dict[str, Any]:
-        """From a file of this machine."""
+        """Copies a file of this machine into the sandbox."""
         with Path(local_path).open("rb") as file:  # noqa: ASYNC230 - a local file, in pieces
             return await self.write_async(workspace_path, file)
 
 
 class SandboxFS:
-    """The sync twin."""
+    """The sync form of SandboxFSAsync."""
 
     def __init__(self, sandbox: "Sandbox") -> None:
         self._sandbox = sandbox
@@ -89,7 +89,7 @@ class SandboxFS:
     def read(
         self, path: str, fmt: Format = "text", *, chunk_size: int = CHUNK
     ) -> str | bytes | Iterator[bytes]:
-        """A stream's chunks have the sizes in which they come, at most 1 MiB."""
+        """Reads a file. The chunks of a stream have the sizes in which they arrive, at most 1 MiB."""
         if fmt == "stream":
             return self._stream(path)
         content: str | bytes = self._sandbox.wait(self._fs.read_async(path, fmt))  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""What all sandboxes have in common, sync and async: start and close, tools by name, files."""
+"""The base of all sandboxes, sync and async: start and close, tools by name, files."""
 
 import logging
 from collections.abc import Coroutine
@@ -20,10 +20,12 @@ T = TypeVar("T")
 
 
 class SandboxBase:
-    """With `base_url`, the URL of Portico's SSE gateway, the sandbox is behind it, and `sandbox_id` may be
-    one that is there. Without, it is a sandbox of this process."""
+    """A sandbox behind `base_url`, the URL of Portico's SSE gateway, or without a URL in this process.
 
-    kind: ClassVar[str] = "base"  # of Portico's sandbox
+    With a URL, `sandbox_id` may name an existing sandbox.
+    """
+
+    kind: ClassVar[str] = "base"  # the type of Portico's sandbox
 
     def __init__(
         self,
@@ -50,12 +52,12 @@ class SandboxBase:
 
     @property
     def desktop_url(self) -> None:
-        """None: there is no desktop to look at."""
+        """Returns None: sandboxes have no desktop."""
         log.warning("%s has no desktop in Portico: desktop_url is None", type(self).__name__)
 
 
 class SandboxAsync(SandboxBase):
-    """`async with`, or start_async() and close_async()."""
+    """Use `async with`, or start_async() and close_async()."""
 
     def __init__(
         self,
@@ -85,11 +87,11 @@ class SandboxAsync(SandboxBase):
         return await self.place.info()
 
     async def list_tools_async(self, tool_type: str | None = None) -> dict[str, Any]:
-        """Tools by group, or one group's."""
+        """Lists tools by group, or the tools of one group."""
         return _grouped(await self.place.tools(), tool_type)
 
     async def call_tool_async(self, name: str, arguments: dict[str, Any] | None = None) -> Any:
-        """An MCP tool result as a dict; isError says whether it went wrong."""
+        """Calls a tool; returns an MCP tool result as a dict, in which isError reports a failure."""
         return await self.place.call(name, arguments or {})
 
     async def add_mcp_servers_async(self, server_configs: dict[str, Any], overwrite: bool = False) -> Any:
@@ -98,7 +100,7 @@ class SandboxAsync(SandboxBase):
 
 
 class Sandbox(SandboxBase):
-    """`with`, or start() and close(). Each call runs on the sandbox's own thread."""
+    """Use `with`, or start() and close(). Each call runs on the sandbox's own thread."""
 
     def __init__(
         self,
@@ -113,7 +115,7 @@ class Sandbox(SandboxBase):
         self._thread: SandboxLoopThread | None = None
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of work on the sandbox's thread. Raises RuntimeError before the start."""
+        """Runs work on the sandbox's thread; returns its result. Raises RuntimeError before the start."""
         if self._thread is None:
             work.close()
             raise RuntimeError("the sandbox is not started; use `with`, or start()")
@@ -151,11 +153,11 @@ class Sandbox(SandboxBase):
         return self.wait(self.place.info())
 
     def list_tools(self, tool_type: str | None = None) -> dict[str, Any]:
-        """Tools by group, or one group's."""
+        """Lists tools by group, or the tools of one group."""
         return _grouped(self.wait(self.place.tools()), tool_type)
 
     def call_tool(self, name: str, arguments: dict[str, Any] | None = None) -> Any:
-        """An MCP tool result as a dict; isError says whether it went wrong."""
+        """Calls a tool; returns an MCP tool result as a dict, in which isError reports a failure."""
         return self.wait(self.place.call(name, arguments or {}))
 
     def add_mcp_servers(self, server_configs: dict[str, Any], overwrite: bool = False) -> Any:

@@ -1,4 +1,4 @@
-"""The sandboxes that are there. Their methods are tools: what describes them is read by models."""
+"""The supported sandboxes. Their methods are tools: models read these docstrings."""
 
 from typing import Any
 
@@ -277,5 +277,5 @@ class FilesystemSandboxAsync(BaseSandboxAsync):
         raise NotThereYet("computer_use", NO_DESKTOP)
 
     async def get_desktop_url_async(self) -> None:
-        """None: there is no desktop to look at."""
+        """Returns None: sandboxes have no desktop."""
         return self.desktop_url

@@ -1,4 +1,4 @@
-"""Where a sandbox is: in this process, or behind a gateway of Portico."""
+"""The location of a sandbox: in this process, or behind a gateway of Portico."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -11,14 +11,14 @@ from portico.sandbox.errors import EntryNotFound
 from portico.sandbox.events import Entry
 from portico.sandbox.spec import Spec
 
-CALL_SECONDS = 3700.0  # longer than any call may be
+CALL_SECONDS = 3700.0  # longer than the longest call
 
 
 class SandboxLocation(Protocol):
-    """One sandbox. Files are below its workspace."""
+    """Access to one sandbox. Paths are relative to its workspace."""
 
     async def open(self) -> str:
-        """Its id."""
+        """Starts the sandbox; returns its id."""
         ...
 
     async def close(self) -> None: ...
@@ -27,12 +27,12 @@ class SandboxLocation(Protocol):
     async def call(self, name: str, arguments: Mapping[str, Any]) -> Any: ...
     def read(self, path: str) -> AsyncIterator[bytes]: ...
     async def write(self, path: str, pieces: AsyncIterator[bytes]) -> int:
-        """Bytes written."""
+        """Writes a file; returns the number of bytes."""
         ...
 
     async def list(self, path: str, depth: int) -> Sequence[dict[str, Any]]: ...
     async def stat(self, path: str) -> dict[str, Any] | None:
-        """None when there is nothing."""
+        """Returns the entry of a path; None when there is none."""
         ...
 
     async def remove(self, path: str) -> None: ...
@@ -41,7 +41,7 @@ class SandboxLocation(Protocol):
 
 
 class LocalSandboxes:
-    """A sandbox of this process, which ends with it."""
+    """A sandbox of this process, which ends with the process."""
 
     def __init__(self, kind: str) -> None:
         self._sandbox = BaseSandboxAsync(Spec(type=kind))
@@ -91,7 +91,7 @@ _TYPES = {"directory": "dir", "link": "symlink"}
 
 
 def _entry(path: str, type: str, size: int, modified: float) -> dict[str, Any]:
-    """A file as the reference tells it."""
+    """Returns a file as the reference describes it."""
     return {
         "path": path,
         "name": PurePosixPath(path).name,
@@ -110,7 +110,7 @@ def _told(file: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class RemoteError(RuntimeError):
-    """The gateway refused; the message has its words."""
+    """The gateway refused the request; the message contains its text."""
 
     def __init__(self, what: str, answer: httpx.Response) -> None:
         super().__init__(f"{what}: {answer.status_code} {answer.text}")
@@ -118,7 +118,7 @@ class RemoteError(RuntimeError):
 
 
 class RemoteSandboxes:
-    """A sandbox behind Portico's SSE gateway: made if no id is given, and then ours to remove."""
+    """A sandbox behind Portico's SSE gateway. Without an id it is created, and removed on close."""
 
     def __init__(self, kind: str, base_url: str, bearer_token: str | None, sandbox_id: str | None) -> None:
         self._kind = kind
@@ -152,7 +152,7 @@ class RemoteSandboxes:
             self._http = None
 
     async def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Raises RemoteError."""
+        """Sends a request. Raises RemoteError."""
         assert self._http is not None
         answer = await self._http.request(method, path, **options)
         if answer.is_error:

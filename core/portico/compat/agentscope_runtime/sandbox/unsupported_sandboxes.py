@@ -1,8 +1,8 @@
-"""Sandboxes of the reference that Portico does not have: making one says so."""
+"""Sandboxes of the reference that Portico does not support: the constructors raise."""
 
 from portico.compat.agentscope_runtime.errors import Elsewhere
 
-INSTEAD = "there are BaseSandbox and FilesystemSandbox, and their async twins"
+INSTEAD = "use BaseSandbox or FilesystemSandbox, and their async twins"
 
 
 class _Elsewhere(Elsewhere):
@@ -34,11 +34,11 @@ class MobileSandboxAsync(_Elsewhere):
 
 
 class TrainingSandbox(_Elsewhere):
-    """Environments to train agents in. Raises NotThereYet."""
+    """Environments for training agents. Raises NotThereYet."""
 
 
 class CloudSandbox(_Elsewhere):
-    """A sandbox of a cloud. Raises NotThereYet."""
+    """A sandbox of a cloud provider. Raises NotThereYet."""
 
 
 class AgentbaySandbox(_Elsewhere):

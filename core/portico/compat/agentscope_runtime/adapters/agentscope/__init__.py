@@ -1,1 +1,1 @@
-"""What AgentScope 1 is given."""
+"""Adapters for AgentScope 1."""

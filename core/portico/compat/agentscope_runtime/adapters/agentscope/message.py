@@ -1,6 +1,7 @@
-"""Messages of AgentScope 1 as the agent protocol's, and back, without loss.
+"""Converts messages of AgentScope 1 to the agent protocol's, and back, without loss.
 
-A Msg is as many Messages as it has kinds of blocks in a row; which of them were one, their metadata tell.
+A Msg becomes one Message for each sequence of blocks of one kind; the metadata records which Messages
+belong to one Msg.
 """
 
 import json
@@ -25,7 +26,7 @@ from portico.frameworks.agentscope1.messages import to_agentscope1
 
 
 def agentscope_msg_to_message(messages: Msg | list[Msg]) -> list[Message]:
-    """Raises TypeError for what is no Msg."""
+    """Converts Msgs to Messages. Raises TypeError for another type."""
     if not isinstance(messages, Msg | list):
         raise TypeError(f"Expected Msg or list[Msg], got {type(messages)}")
     return [made for msg in ([messages] if isinstance(messages, Msg) else messages) for made in _split(msg)]
@@ -45,7 +46,7 @@ def _split(msg: Msg) -> Iterable[Message]:
     made: list[Message] = []
     for block in blocks:
         kind = _KINDS.get(block["type"], MessageType.MESSAGE)
-        # Each call and each result is a message of its own.
+        # Each call and each result is a separate message.
         if not made or made[-1].type != kind or kind not in (MessageType.MESSAGE, MessageType.REASONING):
             made.append(
                 Message(type=kind, role=msg.role, content=[], status="completed", metadata=dict(about))
@@ -55,7 +56,7 @@ def _split(msg: Msg) -> Iterable[Message]:
         content = _content(block)
         content.index, content.msg_id = len(contents), made[-1].id
         contents.append(content.completed())
-    # One without any block is still one.
+    # A Msg without blocks still becomes a Message.
     return made or [Message(role=msg.role, content=[], status="completed", metadata=about)]
 
 
@@ -95,7 +96,7 @@ def _json(value: Any) -> str:
 
 
 def message_to_agentscope_msg(messages: Message | list[Message]) -> Any:
-    """A Msg for a Message; for a list, one for each that once was one. Raises TypeError."""
+    """Converts a Message to a Msg, and a list to the original Msgs. Raises TypeError for another type."""
     if isinstance(messages, Message):
         return _joined([messages])
     if not isinstance(messages, list):
@@ -150,7 +151,7 @@ def _loaded(text: Any, otherwise: Any) -> Any:
 
 
 def _output(text: Any) -> Any:
-    """Blocks, where a tool gave blocks; else its words."""
+    """Returns blocks if the tool returned blocks, or else its text."""
     loaded = _loaded(text, None)
     blocks = isinstance(loaded, list) and all(isinstance(one, dict) and "type" in one for one in loaded)
     return loaded if blocks else text or ""

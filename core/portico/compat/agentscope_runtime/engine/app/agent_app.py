@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 NAME = "AgentScope Runtime API"
-# What these ask for, Portico does in its own way or not at all: whoever sets them is told.
+# Portico provides these features in another way or not at all; setting one logs a warning.
 _WITHOUT_MEANING: Mapping[str, str] = {
     "broker_url": "runs are durable by themselves, also in the background",
     "backend_url": "runs are durable by themselves, also in the background",
@@ -38,8 +38,10 @@ _WITHOUT_MEANING: Mapping[str, str] = {
 
 
 class AgentApp(PorticoApp):
-    """`framework="agentscope"` is whichever version is installed. `lifespan`, `before_start` and
-    `after_finish` get this object, whose `state` is theirs."""
+    """An AgentApp with the reference's arguments. `framework="agentscope"` is the installed version.
+
+    `lifespan`, `before_start` and `after_finish` get this object, and may use its `state`.
+    """
 
     def __init__(
         self,
@@ -75,7 +77,7 @@ class AgentApp(PorticoApp):
         check_path(endpoint_path)
         for option, words in _WITHOUT_MEANING.items():
             if given[option]:
-                log.warning("AgentApp(%s=...) means nothing in Portico: %s", option, words)
+                log.warning("AgentApp(%s=...) has no effect in Portico: %s", option, words)
         self.state = State()
         self.endpoint_path = endpoint_path
         self._lifespan = lifespan
@@ -114,7 +116,9 @@ class AgentApp(PorticoApp):
         return func
 
     def query(self, framework: Any = "agentscope") -> Any:  # type: ignore[override]
-        """`text` is no framework: the function yields texts, or the reference's events."""
+        """Registers the query function. With `text`, which is no framework, it yields texts or the
+        reference's events.
+        """
         if callable(framework):
             return self.query()(framework)
         name = {"agentscope": _agentscope(), "text": ""}.get(framework, framework)
@@ -138,11 +142,11 @@ class AgentApp(PorticoApp):
         raise NotThereYet("stop_chat", "cancel or interrupt the run: POST /runs/ID/cancel")
 
     async def deploy(self, deployer: "DeployManager", **kwargs: Any) -> dict[str, str]:
-        """Serve it as the deployer does, and go on."""
+        """Serves the app through the deployer and returns."""
         return await deployer.deploy(app=self, **kwargs)
 
     def run(self, host: str = "0.0.0.0", port: int = 8080, web_ui: bool = False, **kwargs: Any) -> None:  # type: ignore[override]  # noqa: S104
-        """`portico run` with the file that calls it; other machines reach it only if that is allowed."""
+        """Runs `portico run` with the calling file; other machines connect only if that is permitted."""
         from portico.agent.app import being_loaded
 
         if being_loaded.get():
@@ -158,7 +162,7 @@ class AgentApp(PorticoApp):
 
 
 async def _called(function: Callable[..., Any], app: AgentApp) -> None:
-    """With the app, unless it is bound to something already."""
+    """Binds the function to the app unless it is a bound method."""
     result = function() if hasattr(function, "__self__") else function(app)
     if isawaitable(result):
         await result
@@ -168,4 +172,4 @@ def _agentscope() -> str:
     try:
         return "agentscope1" if version("agentscope").startswith(("0.", "1.")) else "agentscope"
     except PackageNotFoundError:
-        return "agentscope"  # whose absence is told when the agent starts
+        return "agentscope"  # the agent's start reports that it is not installed

@@ -1,4 +1,4 @@
-"""Deploy managers: the local one is there."""
+"""Deploy managers; only the local one is supported."""
 
 from portico.compat.agentscope_runtime.engine.deployers.base import DeployManager
 from portico.compat.agentscope_runtime.engine.deployers.local_deployer import LocalDeployManager

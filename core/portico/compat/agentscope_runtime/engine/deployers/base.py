@@ -1,4 +1,4 @@
-"""What every deploy manager can do."""
+"""The interface of deploy managers."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -8,7 +8,7 @@ from portico.compat.agentscope_runtime.engine.deployers.state import DeploymentS
 
 
 class DeployManager(ABC):
-    """Deploys one agent; `deploy_id` is what it is stopped by."""
+    """Deploys one agent; its `deploy_id` is the argument of `stop`."""
 
     def __init__(self, state_manager: DeploymentStateManager | None = None) -> None:
         self.deploy_id = str(uuid4())
@@ -16,8 +16,8 @@ class DeployManager(ABC):
 
     @abstractmethod
     async def deploy(self, *args: Any, **kwargs: Any) -> dict[str, str]:
-        """{"deploy_id", "url"}."""
+        """Returns {"deploy_id", "url"}."""
 
     @abstractmethod
     async def stop(self, deploy_id: str, **kwargs: Any) -> dict[str, Any]:
-        """{"success", "message", "details"}."""
+        """Returns {"success", "message", "details"}."""

@@ -1,4 +1,4 @@
-"""A `portico run` that outlives who started it."""
+"""A `portico run` that outlives the process that started it."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ LOG_CHARACTERS = 2000
 
 
 class DetachedProcess:
-    """Known by its process id and when that process began: ids are given again."""
+    """Identified by its process id and its start time, because process ids are reused."""
 
     def __init__(self, pid: int, began: str, url: str = "", log: Path | None = None) -> None:
         self.pid = pid
@@ -36,7 +36,7 @@ class DetachedProcess:
         *,
         open_to_all: bool,
     ) -> Self:
-        """In this directory, with what it says in the log."""
+        """Starts the process in the current directory, with its output in the log file."""
         command = [sys.executable, "-P", "-m", "portico.cli", "run", target]
         command += ["--host", host, "--port", str(port)]
         command += ["--grpc-port", "0", *(["--insecure-no-auth"] if open_to_all else [])]
@@ -56,7 +56,7 @@ class DetachedProcess:
 
     @classmethod
     def found(cls, config: Mapping[str, Any]) -> Self | None:
-        """From what `about` told; None when that process has ended."""
+        """Finds a process by the values that `about` returned; None when it has ended."""
         if "pid" not in config:
             return None
         there = cls(int(config["pid"]), str(config["began"]))
@@ -66,14 +66,14 @@ class DetachedProcess:
         return {"pid": self.pid, "began": self._began, "log": str(self._log)}
 
     def wait_ready(self, seconds: float) -> None:
-        """Raises RuntimeError with the end of its log."""
+        """Waits until the process serves. Raises RuntimeError with the end of its log."""
         until = time.monotonic() + seconds
         while time.monotonic() < until and self.running:
             try:
                 if httpx.get(f"{self._url}/readiness", timeout=2, trust_env=False).is_success:
                     return
             except httpx.TransportError:
-                pass  # not yet
+                pass  # not ready yet
             time.sleep(POLL_SECONDS)
         said = self._log.read_text(errors="replace")[-LOG_CHARACTERS:] if self._log else ""
         raise RuntimeError(f"it does not answer at {self._url}: {said}")
@@ -85,7 +85,9 @@ class DetachedProcess:
         return bool(self._began) and _began(self.pid) == self._began
 
     def stop(self, seconds: float) -> bool:
-        """Ends it in order, and after so many seconds anyhow. Whether it has ended in order."""
+        """Stops the process gracefully, and kills it after the timeout. Returns whether it stopped
+        gracefully.
+        """
         for number in (signal.SIGTERM, signal.SIGKILL):
             if not self.running:
                 break
@@ -102,7 +104,7 @@ class DetachedProcess:
 
 
 def _began(pid: int) -> str:
-    """When a process began, in clock ticks since the machine did; empty when there is none, or a zombie."""
+    """Returns the start time of a process in clock ticks since boot; empty for none or a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -111,7 +113,7 @@ def _began(pid: int) -> str:
 
 
 def target_of(app: object) -> str:
-    """FILE:name of the module that has it. Raises ValueError."""
+    """Returns FILE:name of the module that contains the app. Raises ValueError."""
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)
         for name, value in list(vars(module).items()):

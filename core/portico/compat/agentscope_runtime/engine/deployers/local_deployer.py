@@ -1,4 +1,4 @@
-"""An agent on this machine: on a thread of the program that deploys it, or as a process that outlives it."""
+"""Serves an agent on this machine: on a thread of the deploying program, or in a process that outlives it."""
 
 import asyncio
 import logging
@@ -16,12 +16,14 @@ from portico.compat.agentscope_runtime.engine.paths import PATH, check_path
 if TYPE_CHECKING:
     from portico.embedded import Embedded
 
-STORE = "sqlite:///.portico/portico.db"  # as `portico run` has it
+STORE = "sqlite:///.portico/portico.db"  # the default of `portico run`
 
 
 class LocalDeployManager(DeployManager):
-    """One deployment at a time. It belongs to whoever made this object; a detached one can also be stopped by
-    another process, by its id."""
+    """Manages one deployment at a time, owned by this object.
+
+    Another process can stop a detached deployment by its id.
+    """
 
     def __init__(
         self,
@@ -31,7 +33,7 @@ class LocalDeployManager(DeployManager):
         startup_timeout: int = 30,
         logger: logging.Logger | None = None,
     ) -> None:
-        """Times are in seconds."""
+        """Sets the address and the timeouts, in seconds."""
         super().__init__()
         self.host = host
         self.port = port
@@ -61,15 +63,16 @@ class LocalDeployManager(DeployManager):
         entrypoint: str | None = None,
         **kwargs: Any,
     ) -> dict[str, str]:
-        """{"deploy_id", "url"}, once it answers. Raises RuntimeError.
+        """Deploys an app or a runner; returns {"deploy_id", "url"} once it serves. Raises RuntimeError.
 
-        A detached one runs `entrypoint`, FILE or FILE:app below `project_dir`, or else the app's own file.
+        A detached deployment runs `entrypoint`, FILE or FILE:app below `project_dir`, or else the app's
+        own file.
         """
         if self.is_service_running():
             raise RuntimeError("Service is already running")
         check_path(endpoint_path)
         if app is None and runner is not None:
-            from portico.compat.agentscope_runtime.engine.app import AgentApp  # it imports us
+            from portico.compat.agentscope_runtime.engine.app import AgentApp  # that module imports this one
 
             app = AgentApp(runner=runner, before_start=before_start, after_finish=after_finish)
         try:
@@ -130,7 +133,7 @@ class LocalDeployManager(DeployManager):
         return self._detached.about()
 
     async def stop(self, deploy_id: str, **kwargs: Any) -> dict[str, Any]:
-        """{"success", "message", "details"}; a deployment that is not there is no success."""
+        """Returns {"success", "message", "details"}; an unknown deployment is no success."""
         deployment = self.state_manager.get(deploy_id)
         if deployment is None:
             return _told(False, "Deploy id not found", deploy_id)

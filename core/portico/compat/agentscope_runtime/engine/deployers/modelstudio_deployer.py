@@ -1,4 +1,4 @@
-"""Under its own name, as the reference has it."""
+"""The reference's module name for these classes."""
 
 from portico.compat.agentscope_runtime.engine.deployers.unsupported_deployers import (
     ModelstudioConfig,

@@ -1,10 +1,12 @@
-"""Deploy managers of the reference for places that Portico does not deploy to: making one says so."""
+"""The reference's deploy managers for targets that Portico does not support: the constructors raise."""
 
 from pydantic import BaseModel, ConfigDict
 
 from portico.compat.agentscope_runtime.errors import Elsewhere
 
-INSTEAD = "there is LocalDeployManager; elsewhere start `portico run` or `portico core` and `portico gateway`"
+INSTEAD = (
+    "use LocalDeployManager; on other machines start `portico run` or `portico core` and `portico gateway`"
+)
 
 
 class _Elsewhere(Elsewhere):
@@ -40,18 +42,18 @@ class PAIDeployManager(_Elsewhere):
 
 
 class _Config(BaseModel):
-    """Whatever it is given."""
+    """Accepts any arguments."""
 
     model_config = ConfigDict(extra="allow")
 
 
 class K8sConfig(_Config):
-    """Of a manager that is not there."""
+    """The configuration of an unsupported manager."""
 
 
 class OSSConfig(_Config):
-    """Of a manager that is not there."""
+    """The configuration of an unsupported manager."""
 
 
 class ModelstudioConfig(_Config):
-    """Of a manager that is not there."""
+    """The configuration of an unsupported manager."""

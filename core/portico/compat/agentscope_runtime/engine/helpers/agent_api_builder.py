@@ -1,4 +1,4 @@
-"""Builders that make a stream of events by hand: a response of messages of contents."""
+"""Builders for a stream of events: a response with messages with contents."""
 
 import time
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ _CONTENTS: dict[str, Any] = {
 
 
 class ContentBuilder:
-    """One content of a message. Raises ValueError for what does not belong into its type."""
+    """Builds one content of a message. Raises ValueError for data of another type."""
 
     def __init__(
         self, message_builder: "MessageBuilder", content_type: str = ContentType.TEXT, index: int = 0
@@ -57,7 +57,7 @@ class ContentBuilder:
         return piece.in_progress()
 
     def add_text_delta(self, text: str) -> TextContent:
-        """More text: the piece to stream."""
+        """Appends text; returns the piece to stream."""
         self._only(ContentType.TEXT, "add_text_delta")
         self.text_tokens.append(text or "")
         piece: TextContent = self._piece(text=text or "")
@@ -83,7 +83,7 @@ class ContentBuilder:
         return self._set("data", data)
 
     def update_data(self, key: str, value: Any) -> DataContent:
-        """One member of the data."""
+        """Sets one member of the data."""
         self._only(ContentType.DATA, "update_data")
         return self._set("data", {**(self.content.data or {}), key: value})
 
@@ -92,14 +92,14 @@ class ContentBuilder:
         return self.content.in_progress()
 
     def add_data_delta(self, delta_data: dict[str, Any]) -> DataContent:
-        """More data: the piece to stream. Texts, numbers, lists and objects of one name are joined."""
+        """Adds data; returns the piece to stream. Texts, numbers, lists and objects with one name join."""
         self._only(ContentType.DATA, "add_data_delta")
         self.data_deltas.append(delta_data)
         piece: DataContent = self._piece(data=delta_data)
         return piece
 
     def complete(self) -> Any:
-        """The whole content, which is the message's from now on."""
+        """Completes the content and adds it to the message."""
         if self.content_type == ContentType.TEXT:
             if self.text_tokens:
                 self.content.text = (self.content.text or "") + "".join(self.text_tokens)
@@ -134,7 +134,7 @@ def _number(value: Any) -> bool:
 
 
 class MessageBuilder:
-    """One message of a response, which has it from the beginning."""
+    """Builds one message of a response; the message is added to the response immediately."""
 
     def __init__(self, response_builder: "ResponseBuilder", role: str = Role.ASSISTANT) -> None:
         self.response_builder = response_builder
@@ -150,7 +150,7 @@ class MessageBuilder:
         return builder
 
     def add_content(self, content: Any) -> None:
-        """In the place of one with the same index, or after the others."""
+        """Replaces the content with the same index, or appends the content."""
         contents = self.message.content = self.message.content or []
         place = next((at for at, one in enumerate(contents) if one.index == content.index), len(contents))
         contents[place : place + 1] = [content]
@@ -166,7 +166,7 @@ class MessageBuilder:
 
 
 class ResponseBuilder:
-    """A response and its messages."""
+    """Builds a response and its messages."""
 
     def __init__(self, session_id: str | None = None, response_id: str | None = None) -> None:
         self.session_id = session_id
@@ -181,7 +181,7 @@ class ResponseBuilder:
         )
 
     def reset(self) -> None:
-        """Another response, with an id of its own."""
+        """Begins another response with a new id."""
         self._begin(f"response_{uuid4()}")
 
     def get_response_data(self) -> AgentResponse:
@@ -205,7 +205,7 @@ class ResponseBuilder:
         return builder
 
     def add_message(self, message: Message) -> None:
-        """In the place of one with the same id, or after the others."""
+        """Replaces the message with the same id, or appends the message."""
         output = self.response.output = self.response.output or []
         place = next((at for at, one in enumerate(output) if one.id == message.id), len(output))
         output[place : place + 1] = [message]
@@ -217,7 +217,7 @@ class ResponseBuilder:
     def generate_streaming_response(
         self, text_tokens: list[str], role: str = Role.ASSISTANT
     ) -> Iterator[Event]:
-        """All events of a response with one text."""
+        """Yields all events of a response with one text."""
         self.reset()
         yield self.created()
         yield self.in_progress()

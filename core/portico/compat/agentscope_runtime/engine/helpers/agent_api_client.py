@@ -1,4 +1,4 @@
-"""A client of a deployed agent, with typed events."""
+"""A client of a deployed agent that yields typed events."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -20,7 +20,7 @@ _CONTENTS: dict[str, type[schemas.Content]] = {
 
 
 def parse_event(line: str) -> schemas.Event | None:
-    """From a line of a stream; None for a comment and the like."""
+    """Parses a line of a stream; returns None for comments and other lines without an event."""
     if not line.startswith("data:"):
         return None
     told: dict[str, Any] = json.loads(line.removeprefix("data:"))
@@ -35,7 +35,7 @@ def parse_event(line: str) -> schemas.Event | None:
 
 
 class HTTPAgentAPIClient:
-    """`endpoint` is the URL of /process; the timeout, in seconds, is for a stream that is silent."""
+    """A client of `endpoint`, the URL of /process; the timeout, in seconds, applies to a silent stream."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class HTTPAgentAPIClient:
         }
 
     def stream(self, request: schemas.AgentRequest) -> Iterator[schemas.Event]:
-        """Raises httpx.HTTPError."""
+        """Yields the events of a request. Raises httpx.HTTPError."""
         with (
             httpx.Client(**self._options) as http,
             http.stream("POST", self._endpoint, json=body_of(request)) as answer,
@@ -63,7 +63,7 @@ class HTTPAgentAPIClient:
                     yield event
 
     async def astream(self, request: schemas.AgentRequest) -> AsyncIterator[schemas.Event]:
-        """Raises httpx.HTTPError."""
+        """Yields the events of a request. Raises httpx.HTTPError."""
         async with (
             httpx.AsyncClient(**self._options) as http,
             http.stream("POST", self._endpoint, json=body_of(request)) as answer,
@@ -76,6 +76,6 @@ class HTTPAgentAPIClient:
 
 
 def body_of(request: schemas.AgentRequest | dict[str, Any]) -> dict[str, Any]:
-    """A request as JSON, without what was left out."""
+    """Returns a request as JSON, without unset fields."""
     asked = schemas.AgentRequest.model_validate(request) if isinstance(request, dict) else request
     return asked.model_dump(mode="json", exclude_none=True)

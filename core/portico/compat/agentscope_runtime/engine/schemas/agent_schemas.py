@@ -82,7 +82,7 @@ AgentRole = Literal["assistant", "system", "user", "tool"]
 
 
 class Message(Event):
-    """Something said, called or returned."""
+    """A message, a tool call or a tool result."""
 
     id: str = Field(default_factory=lambda: f"msg_{uuid4()}")
     object: str = "message"
@@ -97,7 +97,7 @@ class Message(Event):
 
     @staticmethod
     def from_openai_message(message: "BaseModel | dict[str, Any]") -> "Message":
-        """One of OpenAI's chat messages, or one that is ours already."""
+        """Converts a chat message of OpenAI; a message of this class is returned unchanged."""
         if isinstance(message, Message):
             return message
         told = message.model_dump() if isinstance(message, BaseModel) else message
@@ -118,7 +118,7 @@ class Message(Event):
         return Message(role=told["role"], content=[_openai_part(part) for part in parts])
 
     def get_text_content(self) -> str | None:
-        """The first text; None when there is none."""
+        """Returns the first text; None when there is none."""
         return next((part.text for part in self.content or () if isinstance(part, TextContent)), None)
 
     def get_image_content(self) -> list[str]:
@@ -128,7 +128,7 @@ class Message(Event):
         return [part.data or "" for part in self.content or () if isinstance(part, AudioContent)]
 
     def add_delta_content(self, new_content: Any) -> Any:
-        """Joins a piece with the content of its index, or begins a content. Returns the piece to stream."""
+        """Appends a piece to the content with its index, or begins a content. Returns the piece to stream."""
         self.content = self.content or []
         if new_content.index is None:
             begun = deepcopy(new_content)
@@ -143,7 +143,7 @@ class Message(Event):
         return new_content.in_progress()
 
     def content_completed(self, content_index: int) -> Any:
-        """A copy of a content that is whole now; None when there is no such content."""
+        """Returns a copy of a completed content; None when there is no such content."""
         if self.content is None or content_index >= len(self.content):
             return None
         whole = deepcopy(self.content[content_index])
@@ -151,7 +151,7 @@ class Message(Event):
         return whole.completed()
 
     def add_content(self, new_content: Any) -> Any:
-        """A whole content; None when it has an index already."""
+        """Adds a complete content; returns None when its index exists already."""
         self.content = self.content or []
         if new_content.index is not None:
             return None
@@ -185,7 +185,7 @@ def _join(content: Any, piece: Any) -> None:
 
 
 class BaseRequest(BaseModel):
-    """What every request has."""
+    """The fields that every request has."""
 
     input: list[Message]
     stream: bool = True
@@ -193,7 +193,7 @@ class BaseRequest(BaseModel):
 
 
 class AgentRequest(BaseRequest):
-    """What an agent is asked. What else the caller sent is here under its name."""
+    """A request to an agent. Additional fields of the caller are attributes of the same name."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -212,7 +212,7 @@ class AgentRequest(BaseRequest):
 
 
 class BaseResponse(Event):
-    """What every response has. Times are in seconds since 1970."""
+    """The fields that every response has. Times are in seconds since 1970."""
 
     id: str | None = Field(default_factory=lambda: f"response_{uuid4()}")
     object: str = "response"
@@ -237,13 +237,13 @@ class BaseResponse(Event):
 
 
 class AgentResponse(BaseResponse):
-    """An agent's answer."""
+    """The response of an agent."""
 
     session_id: str | None = None
 
 
 class SequenceNumberGenerator:
-    """Numbers events, one after the other."""
+    """Numbers events consecutively."""
 
     def __init__(self, start: int = 0) -> None:
         self._current = start

@@ -1,4 +1,4 @@
-"""Events of the agent protocol, and contents of messages, as the reference has them: they change in place."""
+"""Events and contents of the agent protocol; as in the reference, they are mutable."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -8,7 +8,7 @@ from portico.compat.agentscope_runtime.engine.schemas.enums_and_calls import Err
 
 
 class Event(BaseModel):
-    """Whatever is streamed."""
+    """The base class of streamed objects."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -54,7 +54,7 @@ class Content(Event):
     def from_chat_completion_chunk(
         chunk: Any, index: int | None = None
     ) -> "TextContent | DataContent | None":
-        """What a chunk of OpenAI's chat completions adds; None when that is nothing."""
+        """Returns the content that a chunk of OpenAI's chat completions adds; None when there is none."""
         if not chunk.choices:
             return None
         delta = chunk.choices[0].delta

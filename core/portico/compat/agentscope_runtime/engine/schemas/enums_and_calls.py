@@ -1,4 +1,4 @@
-"""The words of the agent protocol, and what tool calls consist of, as the reference has them."""
+"""The enums of the agent protocol, and the parts of tool calls, as in the reference."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 
 class MessageType:
-    """What a message is."""
+    """The type of a message."""
 
     MESSAGE = "message"
     FUNCTION_CALL = "function_call"
@@ -32,7 +32,7 @@ class MessageType:
 
 
 class ContentType:
-    """What a content is."""
+    """The type of a content."""
 
     TEXT = "text"
     DATA = "data"
@@ -44,7 +44,7 @@ class ContentType:
 
 
 class Role:
-    """Who a message is from."""
+    """The author of a message."""
 
     ASSISTANT = "assistant"
     USER = "user"
@@ -83,14 +83,14 @@ class FunctionTool(BaseModel):
 
 
 class Tool(BaseModel):
-    """What a caller offers to a model."""
+    """A tool that a caller offers to a model."""
 
     type: str | None = "function"
     function: FunctionTool | None = None
 
 
 class FunctionCall(BaseModel):
-    """The data of a call; the arguments are JSON text, as the model wrote it."""
+    """The data of a call; the arguments are JSON text as the model wrote it."""
 
     call_id: str | None = None
     name: str | None = None
@@ -106,7 +106,7 @@ class FunctionCallOutput(BaseModel):
 
 
 class ToolCall(BaseModel):
-    """A call whose parts are all there."""
+    """A complete call."""
 
     arguments: str
     call_id: str
@@ -130,7 +130,7 @@ class McpCall(BaseModel):
 
 
 class McpCallOutput(BaseModel):
-    """The data of its result."""
+    """The data of an MCP call's result."""
 
     call_id: str
     name: str | None = None
@@ -147,7 +147,7 @@ class McpListToolsTool(BaseModel):
 
 
 class McpListTools(BaseModel):
-    """All of an MCP server's tools."""
+    """All tools of an MCP server."""
 
     id: str
     server_label: str
@@ -156,7 +156,7 @@ class McpListTools(BaseModel):
 
 
 class McpApprovalRequest(BaseModel):
-    """A question whether a tool may be called."""
+    """A request for approval of a tool call."""
 
     id: str
     arguments: str
@@ -165,7 +165,7 @@ class McpApprovalRequest(BaseModel):
 
 
 class McpApprovalResponse(BaseModel):
-    """Its answer."""
+    """The answer to a request for approval."""
 
     approval_request_id: str
     approve: bool
@@ -174,7 +174,7 @@ class McpApprovalResponse(BaseModel):
 
 
 class Error(BaseModel):
-    """What went wrong: a stable code, and words."""
+    """An error: a stable code, and a text."""
 
     code: str
     message: str

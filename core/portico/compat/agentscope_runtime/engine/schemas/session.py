@@ -1,4 +1,4 @@
-"""A conversation, as the reference's services keep it."""
+"""A conversation, as the reference's services store it."""
 
 from pydantic import BaseModel
 
@@ -6,7 +6,7 @@ from portico.compat.agentscope_runtime.engine.schemas.agent_schemas import Messa
 
 
 class Session(BaseModel):
-    """Oldest message first."""
+    """A session with its messages, oldest first."""
 
     id: str
     user_id: str

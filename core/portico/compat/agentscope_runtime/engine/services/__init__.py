@@ -1,1 +1,1 @@
-"""State, conversations, memory and sandboxes, kept in the process that asks, or in Redis."""
+"""Services for state, conversations, memory and sandboxes, stored in this process or in Redis."""

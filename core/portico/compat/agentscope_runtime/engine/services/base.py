@@ -1,11 +1,11 @@
-"""What all services of the reference can do."""
+"""The lifecycle of all services of the reference."""
 
 from abc import ABC, abstractmethod
 from typing import Self
 
 
 class Service(ABC):
-    """Something that is up between start and stop."""
+    """A service that operates between start and stop."""
 
     @abstractmethod
     async def start(self) -> None: ...
@@ -18,7 +18,7 @@ class Service(ABC):
 
 
 class ServiceLifecycleManagerMixin:
-    """`async with service`."""
+    """Supports `async with service`."""
 
     async def __aenter__(self) -> Self:
         await self.start()  # type: ignore[attr-defined]
@@ -30,7 +30,7 @@ class ServiceLifecycleManagerMixin:
 
 
 class ServiceWithLifecycleManager(Service, ServiceLifecycleManagerMixin):
-    """What services are made of."""
+    """The base class of services."""
 
 
 class NotStarted(RuntimeError):
@@ -41,7 +41,7 @@ class NotStarted(RuntimeError):
 
 
 class InMemory:
-    """start, stop and health of a service whose things are gone when it stops."""
+    """start, stop and health of a service that discards its data when it stops."""
 
     def __init__(self) -> None:
         self._up = False

@@ -1,7 +1,7 @@
-"""What the services in Redis have in common: the connection, and the names of keys.
+"""The base of services in Redis: the connection, and the names of keys.
 
-Redis is the only owner of what they keep, so any number of processes may share it. Keys and values are laid
-out as the reference has them.
+Redis is the only owner of the data, so any number of processes may share it. Keys and values have the
+reference's layout.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ HOUR = 3600
 
 
 class RedisMissing(ImportError):
-    """The client is not installed; the message says what to do."""
+    """The Redis client is not installed; the message says how to install it."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -25,7 +25,7 @@ class RedisMissing(ImportError):
 
 
 class RedisBacked:
-    """start, stop and health. What is not used for `ttl_seconds` is gone; None keeps it for ever."""
+    """start, stop and health. Data unused for `ttl_seconds` expires; None keeps it without limit."""
 
     def __init__(
         self,
@@ -48,13 +48,13 @@ class RedisBacked:
             "max_connections": max_connections,
             "health_check_interval": health_check_interval,
         }
-        if not retry_on_timeout:  # the client's own policy is to try again
+        if not retry_on_timeout:  # the client's default policy is to retry
             self._options["retry"] = None
         if not redis_url.startswith("unix:"):
             self._options["socket_keepalive"] = socket_keepalive
 
     async def start(self) -> None:
-        """Raises RedisMissing. The first use connects."""
+        """Creates the client; the first use connects. Raises RedisMissing."""
         if self._client is None:
             try:
                 from redis.asyncio import from_url
@@ -77,18 +77,18 @@ class RedisBacked:
 
     @property
     def _redis(self) -> Any:
-        """Raises RuntimeError before the start."""
+        """Returns the client. Raises RuntimeError before the start."""
         if self._client is None:
             raise RuntimeError("Redis connection is not available; await start() first")
         return self._client
 
     async def _used(self, key: str) -> None:
-        """Its time begins anew."""
+        """Restarts the expiry of a key."""
         if self._ttl is not None:
             await self._redis.expire(key, self._ttl)
 
     async def _change(self, key: str, read: Callable[[Any], Any], write: Callable[[Any, Any], None]) -> None:
-        """Read and write at once, as though nobody else did: again, when somebody was quicker."""
+        """Reads and writes a key atomically: repeats both when another client wrote between them."""
 
         async def attempt(pipeline: Any) -> None:
             found = await read(pipeline)
@@ -101,7 +101,7 @@ class RedisBacked:
 
 
 class RedisMessages(RedisBacked):
-    """Keeps messages: of each session the newest `max_messages_per_session`, or all."""
+    """Stores messages: the newest `max_messages_per_session` of each session, or all."""
 
     def __init__(
         self,
@@ -134,5 +134,7 @@ class RedisMessages(RedisBacked):
 
 
 def key_part(name: str) -> str:
-    """A name as one part of a key: two different pairs of names never have one key, and none is a pattern."""
+    """Escapes a name as one part of a key, so that different pairs of names have different keys, without
+    patterns.
+    """
     return quote(name, safe=" @+=,/!~#&'()$;|<>{}") if any(c in name for c in ":%*?[]\\^") else name

@@ -1,4 +1,4 @@
-"""Services by the name of their backend, with their options from the environment."""
+"""Creates services by the name of their backend, with options from the environment."""
 
 import inspect
 import os
@@ -11,7 +11,9 @@ T = TypeVar("T", bound=ServiceWithLifecycleManager)
 
 
 class ServiceFactory(Generic[T]):
-    """`{PREFIX}BACKEND` names the backend, `{PREFIX}{BACKEND}_{OPTION}` its options; arguments go first."""
+    """`{PREFIX}BACKEND` names the backend, `{PREFIX}{BACKEND}_{OPTION}` its options; arguments take
+    precedence.
+    """
 
     _registry: ClassVar[dict[str, Callable[..., Any]]] = {}
     _env_prefix: ClassVar[str] = ""
@@ -23,12 +25,12 @@ class ServiceFactory(Generic[T]):
 
     @classmethod
     async def create(cls, backend_type: str | None = None, **kwargs: Any) -> T:
-        """A service that is not started yet. Raises ValueError for a backend that nobody registered."""
+        """Returns a service that is not started. Raises ValueError for an unregistered backend."""
         name = (backend_type or os.getenv(f"{cls._env_prefix}BACKEND") or cls._default_backend).lower()
         constructor = cls._registry.get(name)
         if constructor is None:
             raise ValueError(
-                f"Unsupported backend type: {name}; there are: {', '.join(sorted(cls._registry))}"
+                f"Unsupported backend type: {name}; expected one of {', '.join(sorted(cls._registry))}"
             )
         prefix = f"{cls._env_prefix}{name.upper()}_"
         options: dict[str, Any] = {

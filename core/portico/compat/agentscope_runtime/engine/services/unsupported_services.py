@@ -1,9 +1,9 @@
-"""Services of the reference whose stores Portico does not talk to: making one says so."""
+"""The reference's services for stores that Portico does not support: the constructors raise."""
 
 from portico.compat.agentscope_runtime.errors import Elsewhere
 
 INSTEAD = (
-    "there are in-memory and Redis services, and context.session and context.memory, which survive a restart"
+    "use the in-memory or Redis services, and context.session and context.memory, which survive a restart"
 )
 
 

@@ -1,4 +1,4 @@
-"""A long-term memory of AgentScope 1 that is a user's in a memory service."""
+"""A long-term memory of AgentScope 1 that is stored in a memory service."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ __all__ = ["AgentScopeLongTermMemory"]
 
 
 class AgentScopeLongTermMemory(LongTermMemoryBase):
-    """What is found is told as text, a line for each."""
+    """A user's memory. Retrieved memories are returned as text, one per line."""
 
     def __init__(self, service: MemoryService, user_id: str, session_id: str) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class AgentScopeLongTermMemory(LongTermMemoryBase):
             )
 
     async def retrieve(self, msg: Msg | list[Msg] | None, limit: int = 5, **kwargs: Any) -> str:
-        """At most so many for each message."""
+        """Returns at most `limit` memories for each message."""
         found: list[str] = []
         for one in [msg] if isinstance(msg, Msg) else msg or ():
             hits = await self._service.search_memory(

@@ -1,4 +1,4 @@
-"""A memory of AgentScope 1 that is a session of a history service."""
+"""A memory of AgentScope 1 that is stored as a session of a history service."""
 
 from portico.compat.agentscope_runtime.adapters.agentscope.memory.session_history import (
     AgentScopeSessionHistoryMemory,

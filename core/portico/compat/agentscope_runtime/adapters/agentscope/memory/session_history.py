@@ -1,4 +1,4 @@
-"""A memory of AgentScope 1 that is a session of a history service."""
+"""A memory of AgentScope 1 that is stored as a session of a history service."""
 
 from typing import Any
 
@@ -13,15 +13,17 @@ from portico.compat.agentscope_runtime.engine.services.session_history import Se
 
 
 class AgentScopeSessionHistoryMemory(MemoryBase):
-    """The session is made when it is first used. Its messages are not part of the agent's state, and marks,
-    which an agent puts on hints for itself, live as long as this object."""
+    """The session is created on first use. Its messages are not part of the agent's state.
+
+    Marks, which an agent sets on its own hints, exist as long as this object.
+    """
 
     def __init__(self, service: SessionHistoryService, user_id: str, session_id: str) -> None:
         super().__init__()
         self._service = service
         self.user_id = user_id
         self.session_id = session_id
-        self._marks: dict[str, set[str]] = {}  # by message
+        self._marks: dict[str, set[str]] = {}  # by message id
 
     async def _session(self) -> Session:
         session = await self._service.get_session(self.user_id, self.session_id)
@@ -64,7 +66,7 @@ class AgentScopeSessionHistoryMemory(MemoryBase):
         await self._service.delete_session(self.user_id, self.session_id)
 
     async def delete(self, msg_ids: list[str], **_more: Any) -> int:
-        """How many were removed."""
+        """Removes messages; returns how many existed."""
         before = await self._all()
         left = [message for message in before if message.id not in msg_ids]
         if len(left) < len(before):
@@ -73,14 +75,14 @@ class AgentScopeSessionHistoryMemory(MemoryBase):
         return len(before) - len(left)
 
     async def delete_by_mark(self, mark: str | list[str], *_arguments: Any, **_more: Any) -> int:
-        """How many were removed."""
+        """Removes messages with the mark; returns how many existed."""
         marks = _names(mark)
         return await self.delete([id for id, has in self._marks.items() if has & marks])
 
     async def update_messages_mark(
         self, new_mark: str | None, old_mark: str | None = None, msg_ids: list[str] | None = None
     ) -> int:
-        """How many were changed."""
+        """Changes the mark of messages; returns how many were changed."""
         changed = 0
         for message in await self._all():
             has = self._marks.setdefault(message.id, set())

@@ -1,4 +1,4 @@
-"""Tools of sandboxes as AgentScope 1's."""
+"""Converts tools of sandboxes to AgentScope 1's."""
 
 import asyncio
 import inspect
@@ -13,8 +13,10 @@ __all__ = ["sandbox_tool_adapter"]
 
 
 def sandbox_tool_adapter(func: Callable[..., Any]) -> Callable[..., Any]:
-    """`toolkit.register_tool_function(sandbox_tool_adapter(sandbox.run_ipython_cell))`: its signature and
-    description are the method's. A sync sandbox's method runs in a thread."""
+    """Converts a tool: `toolkit.register_tool_function(sandbox_tool_adapter(sandbox.run_ipython_cell))`.
+
+    The result has the method's signature and description. A sync sandbox's method runs in a thread.
+    """
 
     @wraps(func)
     async def call(*arguments: Any, **named: Any) -> ToolResponse:

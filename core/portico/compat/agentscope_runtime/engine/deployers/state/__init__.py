@@ -1,4 +1,4 @@
-"""Which deployments there are: a file for each, so that another process can stop them."""
+"""Records deployments in one file each, so that another process can stop them."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass
 class Deployment:
-    """`created_at` is ISO 8601; `config` has what stopping it needs."""
+    """A recorded deployment. `created_at` is ISO 8601; `config` has the data for stopping it."""
 
     id: str
     platform: str
@@ -25,12 +25,12 @@ class Deployment:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Deployment":
-        """Raises TypeError for what is none."""
+        """Reads a record. Raises TypeError for malformed data."""
         return cls(**data)
 
 
 class DeploymentStateManager:
-    """Below `state_dir`, by default ~/.portico/deployments."""
+    """Stores the records below `state_dir`, by default ~/.portico/deployments."""
 
     def __init__(self, state_dir: str | None = None) -> None:
         self.state_dir = Path(state_dir) if state_dir else Path.home() / ".portico" / "deployments"
@@ -58,7 +58,7 @@ class DeploymentStateManager:
         return [deployment for deployment in found if deployment is not None]
 
     def update_status(self, deploy_id: str, status: str) -> None:
-        """Raises KeyError."""
+        """Sets a deployment's status. Raises KeyError."""
         deployment = self.get(deploy_id)
         if deployment is None:
             raise KeyError(deploy_id)

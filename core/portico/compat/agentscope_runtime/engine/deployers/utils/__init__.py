@@ -1,1 +1,1 @@
-"""What deploy managers share."""
+"""Shared definitions of deploy managers."""

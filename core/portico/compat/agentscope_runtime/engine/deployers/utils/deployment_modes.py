@@ -1,4 +1,4 @@
-"""How an agent is deployed on this machine."""
+"""The modes of deployment on this machine."""
 
 from enum import StrEnum
 

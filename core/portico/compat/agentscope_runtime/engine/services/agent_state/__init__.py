@@ -1,4 +1,4 @@
-"""Agents' states."""
+"""Services for the state of agents."""
 
 from portico.compat.agentscope_runtime.engine.services.agent_state.redis_state_service import (
     RedisStateService,

@@ -1,4 +1,4 @@
-"""Agents' states in Redis: a hash for each session, with JSON by round."""
+"""Stores the state of agents in Redis: a hash for each session, with JSON by round."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ from portico.compat.agentscope_runtime.engine.services.redis_backed import Redis
 
 
 class RedisStateService(RedisBacked, StateService):
-    """Two that save at once get two rounds."""
+    """State in Redis. Concurrent saves get different rounds."""
 
     async def save_state(
         self, user_id: str, state: dict[str, Any], session_id: str | None = None, round_id: int | None = None
@@ -38,7 +38,7 @@ class RedisStateService(RedisBacked, StateService):
         try:
             state: dict[str, Any] = json.loads(body)
         except ValueError:
-            return None  # somebody else's
+            return None  # the session of another user
         return state
 
     async def _last(self, key: str) -> int:

@@ -1,4 +1,4 @@
-"""Agents' states in memory."""
+"""Stores the state of agents in memory."""
 
 import copy
 from abc import abstractmethod
@@ -16,17 +16,17 @@ class StateService(ServiceWithLifecycleManager):
     async def save_state(
         self, user_id: str, state: dict[str, Any], session_id: str | None = None, round_id: int | None = None
     ) -> int:
-        """Without a round: the next. Returns the round."""
+        """Saves a round, by default the next one; returns its number."""
 
     @abstractmethod
     async def export_state(
         self, user_id: str, session_id: str | None = None, round_id: int | None = None
     ) -> dict[str, Any] | None:
-        """Without a round: the latest; None when there is none."""
+        """Returns a round, by default the latest; None when there is none."""
 
 
 class InMemoryStateService(InMemory, StateService):
-    """Gone when it stops. `context.state` is Portico's, which stays."""
+    """Keeps the state until the service stops. Portico's own `context.state` is durable."""
 
     def __init__(self) -> None:
         super().__init__()

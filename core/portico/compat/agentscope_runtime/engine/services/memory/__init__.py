@@ -1,4 +1,4 @@
-"""What is worth remembering of a user."""
+"""Services for memories of users."""
 
 from portico.compat.agentscope_runtime.engine.services.memory.memory_service import (
     InMemoryMemoryService,

@@ -1,4 +1,4 @@
-"""What is worth remembering of a user, in memory: messages, found by the words of their texts."""
+"""Stores memories of users in memory: messages, found by the words of their texts."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -21,18 +21,18 @@ class MemoryService(ServiceWithLifecycleManager):
     async def search_memory(
         self, user_id: str, messages: list[Any], filters: dict[str, Any] | None = None
     ) -> list[Any]:
-        """Those that have a word of the last message's text; the newest `top_k`, or all."""
+        """Returns messages with a word of the last message's text; the newest `top_k`, or all."""
 
     @abstractmethod
     async def list_memory(self, user_id: str, filters: dict[str, Any] | None = None) -> list[Any]:
-        """Page `page_num` (1) of `page_size` (10)."""
+        """Returns page `page_num` (default 1) of `page_size` (default 10) messages."""
 
     @abstractmethod
     async def delete_memory(self, user_id: str, session_id: str | None = None) -> None:
-        """One session's, or all of the user's."""
+        """Deletes the memories of one session, or all of the user's."""
 
     async def get_query_text(self, message: Message) -> str:
-        """A message's first text; empty for a call and the like."""
+        """Returns a message's first text; empty for other messages."""
         return text_of(message)
 
 
@@ -43,7 +43,7 @@ def text_of(message: Message | None) -> str:
 
 
 def found(kept: Sequence[Message], messages: list[Any], filters: dict[str, Any] | None) -> list[Message]:
-    """What a search gives."""
+    """Returns the result of a search."""
     words = set(text_of(messages[-1]).lower().split()) if messages else set()
     hits = [one for one in kept if any(word in text_of(one).lower() for word in words)]
     most = (filters or {}).get("top_k")
@@ -51,13 +51,13 @@ def found(kept: Sequence[Message], messages: list[Any], filters: dict[str, Any] 
 
 
 def page(kept: Sequence[Message], filters: dict[str, Any] | None) -> list[Message]:
-    """What a list gives."""
+    """Returns a page of a list."""
     number, size = (filters or {}).get("page_num", 1), (filters or {}).get("page_size", PAGE)
     return list(kept[(number - 1) * size : number * size])
 
 
 class InMemoryMemoryService(InMemory, MemoryService):
-    """Gone when it stops. `context.memory` is Portico's, which stays."""
+    """Keeps the memories until the service stops. Portico's own `context.memory` is durable."""
 
     def __init__(self) -> None:
         super().__init__()

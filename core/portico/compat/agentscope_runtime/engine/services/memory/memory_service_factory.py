@@ -1,4 +1,4 @@
-"""Memory services by MEMORY_BACKEND."""
+"""Creates the memory service that MEMORY_BACKEND names."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar

@@ -1,4 +1,4 @@
-"""What is worth remembering, in Redis: a hash for each user, with JSON by session."""
+"""Stores memories in Redis: a hash for each user, with JSON by session."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ _MESSAGES = TypeAdapter(list[Message])
 
 
 class RedisMemoryService(RedisMessages, MemoryService):
-    """A session keeps its newest `max_messages_per_session` messages, or all."""
+    """Memories in Redis. A session keeps its newest `max_messages_per_session` messages, or all."""
 
     async def add_memory(self, user_id: str, messages: list[Any], session_id: str | None = None) -> None:
         key, field = _key(user_id), session_id or DEFAULT_SESSION
@@ -49,7 +49,7 @@ class RedisMemoryService(RedisMessages, MemoryService):
         await self._redis.delete(_key(user_id))
 
     async def clear_all_memory(self) -> None:
-        """Everybody's."""
+        """Deletes the memories of all users."""
         keys = [key async for key in self._redis.scan_iter(match="user_memory:*", count=100)]
         if keys:
             await self._redis.delete(*keys)
@@ -69,4 +69,4 @@ def _messages(body: str | bytes | None) -> Sequence[Message]:
     try:
         return [] if body is None else _MESSAGES.validate_json(body)
     except ValueError:
-        return []  # somebody else's
+        return []  # the session of another user

@@ -1,4 +1,4 @@
-"""Sandboxes by session: whoever connects again gets the same ones."""
+"""Sandboxes by session: each connect of a session returns the same ones."""
 
 import asyncio
 
@@ -15,12 +15,12 @@ _KINDS: dict[SandboxType, type[Sandbox]] = {
 
 
 class SandboxService(ServiceWithLifecycleManager):
-    """It owns the sandboxes that it gave out: those that are left end when it stops."""
+    """Owns the sandboxes that it returned: the remaining ones end when it stops."""
 
     def __init__(
         self, base_url: str | None = None, bearer_token: str | None = None, drain_on_stop: bool = True
     ) -> None:
-        """What is behind a URL stays there without `drain_on_stop`."""
+        """Sandboxes behind a URL outlive the service unless `drain_on_stop` is set."""
         self.base_url = base_url
         self.bearer_token = bearer_token
         self.drain_on_stop = drain_on_stop
@@ -46,7 +46,7 @@ class SandboxService(ServiceWithLifecycleManager):
         user_id: str | None = None,
         sandbox_types: list[SandboxType | str] | None = None,
     ) -> list[Sandbox]:
-        """Sandboxes that are started, a `base` one by default. Raises NotThereYet, NotStarted."""
+        """Returns started sandboxes, by default one of type `base`. Raises NotThereYet, NotStarted."""
         if not self._up:
             raise NotStarted
         kept = self._sandboxes.setdefault((session_id, user_id), [])

@@ -1,4 +1,4 @@
-"""Sandbox services by SANDBOX_BACKEND."""
+"""Creates the sandbox service that SANDBOX_BACKEND names."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar

@@ -1,4 +1,4 @@
-"""Conversations."""
+"""Services for conversations."""
 
 from portico.compat.agentscope_runtime.engine.schemas.session import Session
 from portico.compat.agentscope_runtime.engine.services.session_history.redis_session_history_service import (

@@ -1,4 +1,4 @@
-"""Conversations in Redis: each session is one JSON text."""
+"""Stores conversations in Redis: each session is one JSON text."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from portico.compat.agentscope_runtime.engine.services.session_history.session_h
 
 
 class RedisSessionHistoryService(RedisMessages, SessionHistoryService):
-    """A session has its newest `max_messages_per_session` messages, or all."""
+    """Sessions in Redis. A session keeps its newest `max_messages_per_session` messages, or all."""
 
     async def create_session(self, user_id: str, session_id: str | None = None) -> Session:
         session = new_session(user_id, session_id)
@@ -48,7 +48,7 @@ class RedisSessionHistoryService(RedisMessages, SessionHistoryService):
         session.messages = self._newest([*session.messages, *messages])
 
     async def delete_user_sessions(self, user_id: str) -> None:
-        """All of a user's."""
+        """Deletes all sessions of a user."""
         keys = await self._keys(user_id)
         if keys:
             await self._redis.delete(*keys)
@@ -65,4 +65,4 @@ def _session(body: str | bytes | None) -> Session | None:
     try:
         return None if body is None else Session.model_validate_json(body)
     except ValueError:
-        return None  # somebody else's
+        return None  # the session of another user

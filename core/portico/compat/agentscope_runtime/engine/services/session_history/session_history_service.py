@@ -1,4 +1,4 @@
-"""Conversations in memory."""
+"""Stores conversations in memory."""
 
 import logging
 from abc import abstractmethod
@@ -14,11 +14,11 @@ log = logging.getLogger(__name__)
 
 
 class SessionHistoryService(ServiceWithLifecycleManager):
-    """Sessions by user. What is given out is a copy."""
+    """Sessions by user. Returned objects are copies."""
 
     @abstractmethod
     async def create_session(self, user_id: str, session_id: str | None = None) -> Session:
-        """One that is there already is replaced."""
+        """Creates a session; replaces an existing one."""
 
     @abstractmethod
     async def get_session(self, user_id: str, session_id: str) -> Session | None: ...
@@ -28,11 +28,11 @@ class SessionHistoryService(ServiceWithLifecycleManager):
 
     @abstractmethod
     async def list_sessions(self, user_id: str) -> list[Session]:
-        """Without their messages."""
+        """Lists sessions without their messages."""
 
     @abstractmethod
     async def append_message(self, session: Session, message: Any) -> None:
-        """A Message or its dict, or a list of them; to the given session and to the one that is kept."""
+        """Appends a Message, its dict, or a list of them, to the given and the stored session."""
 
 
 def new_session(user_id: str, session_id: str | None) -> Session:
@@ -40,7 +40,7 @@ def new_session(user_id: str, session_id: str | None) -> Session:
 
 
 def messages_of(message: Any) -> Sequence[Message]:
-    """Raises ValidationError for what is no message."""
+    """Converts to Messages. Raises ValidationError for malformed ones."""
     given = message if isinstance(message, list) else [message]
     return [
         one if isinstance(one, Message) else Message.model_validate(one) for one in given if one is not None
@@ -48,7 +48,7 @@ def messages_of(message: Any) -> Sequence[Message]:
 
 
 class InMemorySessionHistoryService(InMemory, SessionHistoryService):
-    """Gone when it stops. `context.session` is Portico's, which stays."""
+    """Keeps the sessions until the service stops. Portico's own `context.session` is durable."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class InMemorySessionHistoryService(InMemory, SessionHistoryService):
         return session.model_copy(deep=True)
 
     async def get_session(self, user_id: str, session_id: str) -> Session | None:
-        """Made when it is not there."""
+        """Returns a session, created if necessary."""
         self._check()
         sessions = self._sessions.setdefault(user_id, {})
         session = sessions.setdefault(session_id, Session(id=session_id, user_id=user_id))
@@ -84,6 +84,8 @@ class InMemorySessionHistoryService(InMemory, SessionHistoryService):
         session.messages.extend(messages)
         kept = self._sessions.get(session.user_id, {}).get(session.id)
         if kept is None:
-            log.warning("session %s is not kept here: its new messages are not either", session.id)
+            log.warning(
+                "session %s is not stored in this service; its new messages are not stored", session.id
+            )
         else:
             kept.messages.extend(one.model_copy(deep=True) for one in messages)

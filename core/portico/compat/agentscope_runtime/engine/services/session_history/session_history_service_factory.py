@@ -1,4 +1,4 @@
-"""Session services by SESSION_HISTORY_BACKEND."""
+"""Creates the session service that SESSION_HISTORY_BACKEND names."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
