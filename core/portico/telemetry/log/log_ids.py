@@ -1,7 +1,8 @@
-"""Context variables with the request, run and agent that a log line belongs to."""
+"""What the core attaches to log records: the ids of their request, run and agent, and marks."""
 
 from contextvars import ContextVar
 
+WITH_WORDS = "portico_with_words"  # record attribute: log the exception's message even without --log-content
 MAX_CHARACTERS = 128  # longest logged part of an id that a caller chose
 
 request_id: ContextVar[str] = ContextVar("portico request", default="")

@@ -24,7 +24,6 @@ Format = Literal["human", "json"]
 Level = Literal["debug", "info", "warning", "error"]
 
 HIDDEN = "***"
-WITH_WORDS = "portico_with_words"  # record attribute: log the exception's message even without --log-content
 WITHHELD = "(message withheld; --log-content shows it)"
 # Credentials, recognised by the text before them or by their form.
 _SECRETS = re.compile(
@@ -121,7 +120,7 @@ class _Formatter(logging.Formatter):
             return ""
         error = record.exc_info[1]
         told = traceback.TracebackException.from_exception(error, compact=True)
-        if not self._content and not getattr(record, WITH_WORDS, False):
+        if not self._content and not getattr(record, log_ids.WITH_WORDS, False):
             _withhold(told)
         return without_secrets("".join(told.format()).rstrip())
 

@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 import orjson
 
+from portico.telemetry.log.log_ids import WITH_WORDS
 from portico.telemetry.log.retry_log import RetryLog
 
 log = logging.getLogger("stderr")
@@ -132,8 +133,6 @@ def _is_logged(text: str) -> bool:
 def _uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     if issubclass(kind, KeyboardInterrupt):
         return
-    from portico.telemetry.log.log_setup import WITH_WORDS
-
     about = {WITH_WORDS: True}
     errors.critical("this process ends with an exception", exc_info=(kind, error, trace), extra=about)
 

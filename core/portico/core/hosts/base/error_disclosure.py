@@ -8,7 +8,7 @@ from portico.agent import AgentError, Rejection
 from portico.agent.context import ReportedError
 from portico.core.errors import Code, DomainError
 from portico.core.hosts.base.agent_errors import exception_text, unknown_agent_error
-from portico.telemetry.log.log_setup import WITH_WORDS
+from portico.telemetry.log.log_ids import WITH_WORDS
 
 # Errors of limits and of unavailable parts contain no user data, and callers need them.
 _WITHOUT_DATA = frozenset((Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE))
