@@ -6,14 +6,13 @@ any, receive its events.
 """
 
 from portico.tracing.decorator import trace
+from portico.tracing.handlers import BaseLogHandler, TracerHandler
 from portico.tracing.json_log import LocalLogHandler
 from portico.tracing.stream_merging import get_finish_reason, merge_incremental_chunk
 from portico.tracing.task_attributes import TracingUtil
 from portico.tracing.tracer import (
-    BaseLogHandler,
     EventContext,
     Tracer,
-    TracerHandler,
     create_handler,
     get_tracer,
 )

@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
+from portico.tracing.handlers import Payload, TracerHandler
 from portico.tracing.task_attributes import TracingUtil
-from portico.tracing.tracer import Payload, TracerHandler
 
 
 class _PrivateFile(logging.handlers.RotatingFileHandler):

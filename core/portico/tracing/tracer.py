@@ -1,10 +1,8 @@
 """Tracer: reports start, end, failure and log messages of traced work to its handlers."""
 
-import logging
 import time
 import traceback
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -13,60 +11,8 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
-log = logging.getLogger("portico.tracing")
-Payload = Mapping[str, Any]
-
-
-class TracerHandler(ABC):
-    """Receives events in the thread or task of the traced work; must be fast."""
-
-    @abstractmethod
-    def on_start(self, event_name: str, payload: Payload, **kwargs: Any) -> None: ...
-
-    @abstractmethod
-    def on_end(
-        self, event_name: str, start_payload: Payload, end_payload: Any, start_time: float, **kwargs: Any
-    ) -> None: ...
-
-    @abstractmethod
-    def on_log(self, message: str, **kwargs: Any) -> None: ...
-
-    @abstractmethod
-    def on_error(
-        self,
-        event_name: str,
-        start_payload: Payload,
-        error: Exception,
-        start_time: float,
-        traceback_info: str,
-        **kwargs: Any,
-    ) -> None: ...
-
-
-class BaseLogHandler(TracerHandler):
-    """Writes events to the logger `portico.tracing`."""
-
-    def on_start(self, event_name: str, payload: Payload, **kwargs: Any) -> None:
-        log.info("%s begins: %s", event_name, payload)
-
-    def on_end(
-        self, event_name: str, start_payload: Payload, end_payload: Any, start_time: float, **kwargs: Any
-    ) -> None:
-        log.info("%s ends after %.3f s: %s", event_name, time.time() - start_time, end_payload)
-
-    def on_log(self, message: str, **kwargs: Any) -> None:
-        log.info("%s", message)
-
-    def on_error(
-        self,
-        event_name: str,
-        start_payload: Payload,
-        error: Exception,
-        start_time: float,
-        traceback_info: str,
-        **kwargs: Any,
-    ) -> None:
-        log.error("%s fails after %.3f s: %s", event_name, time.time() - start_time, traceback_info)
+from portico.tracing.handlers import BaseLogHandler, Payload, TracerHandler
+from portico.tracing.json_log import LocalLogHandler
 
 
 class EventContext:
@@ -147,8 +93,6 @@ class Tracer:
 def create_handler(eval_mode: str | Sequence[str] = "default", **eval_params: Any) -> list[TracerHandler]:
     """Makes handlers: `default` writes to the process's log, `local_logging` to separate JSON files. Raises
     ValueError for other modes."""
-    from portico.tracing.json_log import LocalLogHandler
-
     modes = [eval_mode] if isinstance(eval_mode, str) else list(eval_mode)
     if wrong := set(modes) - {"default", "local_logging"}:
         raise ValueError(f"eval_mode must be default or local_logging, not {wrong.pop()!r}")
