@@ -41,7 +41,7 @@ def migrate(file: SqliteFile, *, copy: bool = False) -> None:
     # Imported only here because the import is slow and most starts need no migration.
     from portico.core.stores.sqlite.schema_upgrade import upgrade
 
-    upgrade(file)
+    upgrade(file, SCRIPTS)
 
 
 def newest() -> str:

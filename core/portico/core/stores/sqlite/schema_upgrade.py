@@ -1,5 +1,7 @@
 """Runs the migrations that a database file lacks, with Alembic."""
 
+from pathlib import Path
+
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
@@ -8,12 +10,11 @@ from sqlalchemy.engine import Connection
 
 from portico.core.errors import StoreUnavailable
 from portico.core.stores.sqlite.database_file import SqliteFile
-from portico.core.stores.sqlite.migrate import SCRIPTS
 from portico.core.stores.sqlite.sqlite_errors import translate_sqlite_errors
 
 
-def upgrade(file: SqliteFile) -> None:
-    """Run the missing migrations in one transaction. Blocks.
+def upgrade(file: SqliteFile, scripts: Path) -> None:
+    """Run the missing migrations of the directory `scripts` in one transaction. Blocks.
 
     Raises:
         StoreUnavailable: The file can't be used, or is not a database of this or an older release.
@@ -21,7 +22,7 @@ def upgrade(file: SqliteFile) -> None:
     engine = create_engine("sqlite://", creator=file.connect, poolclass=NullPool)
     event.listen(engine, "begin", _begin)
     config = Config()
-    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     try:
         with translate_sqlite_errors(), engine.begin() as connection:
             tables = inspect(connection).get_table_names()
