@@ -21,7 +21,7 @@ from portico.sandbox.egress.resolver import Lookup, Resolver, system_lookup
 from portico.sandbox.egress.rules import HTTP, RAW, TLS, parse_all, parse_denied
 from portico.sandbox.egress.tls_hello import NotTlsError
 from portico.sandbox.egress.tunnel import CertificateNameMismatch, SandboxSide, open_tls, relay
-from portico.sandbox.handle.channel import Call
+from portico.sandbox.handle.call import Call
 from portico.sandbox.handle.port_connection import Connection
 from portico.sandbox.spec import NetworkPolicy
 

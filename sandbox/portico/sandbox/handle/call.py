@@ -4,16 +4,14 @@ result.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, Protocol
 
 from portico.sandbox import errors
-from portico.sandbox.handle.deadlines import GRACE, Deadline
+from portico.sandbox.handle.deadlines import GRACE, Deadline, Deadlines
 from portico.sandbox.handle.replies import MalformedReply, Reply, parse
 from portico.sandbox.inside import wire
-
-if TYPE_CHECKING:
-    from portico.sandbox.handle.channel import Channel
+from portico.sandbox.spec import Spec
 
 _STUCK: Final = 10.0  # seconds from a cancel to the answer, before the sandbox counts as broken
 _ACK_EVERY: Final = wire.WINDOW // 4
@@ -22,10 +20,25 @@ _SLACK: Final = 2 * wire.CHUNK  # bytes that may arrive before the supervisor no
 _DATA: Final = (wire.OUT, wire.ERR, wire.EVENT, wire.RICH)
 
 
+class CallChannel(Protocol):
+    """The channel of a call, as far as the call needs it."""
+
+    deadlines: Deadlines
+    paused: Callable[[], bool]
+
+    def write(self, frame: bytes) -> None: ...
+
+    async def drained(self) -> None: ...
+
+    def broken(self, what: str) -> errors.SandboxGone: ...
+
+    def lost(self, error: errors.SandboxError) -> None: ...
+
+
 class Call:
     """One call. Iterate over `frames` to the end, then read `result`; or only await `answer`."""
 
-    def __init__(self, channel: "Channel", number: int) -> None:
+    def __init__(self, channel: CallChannel, number: int) -> None:
         self._channel = channel
         self.deadlines = channel.deadlines
         self.number = number
@@ -227,3 +240,21 @@ class Call:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+class CallMaker(Protocol):
+    """Makes calls to the supervisor of one sandbox."""
+
+    spec: Spec
+
+    def call(self, op: str, **arguments: Any) -> Call:
+        """Sends a call. Raises SandboxGone, SandboxPaused."""
+        ...
+
+    async def request(self, op: str, **arguments: Any) -> Reply:
+        """Makes a call and returns its result. Raises the error that the supervisor reports."""
+        ...
+
+    async def wait_reply(self, call: Call) -> Reply:
+        """Waits for the result of an open call; raises as `request`."""
+        ...

@@ -5,7 +5,7 @@ from typing import Final
 
 from portico.sandbox import errors
 from portico.sandbox.events import CellEnd, CellError, CellEvent, CellInput, Rich, Stderr, Stdout
-from portico.sandbox.handle.channel import Call
+from portico.sandbox.handle.call import Call
 from portico.sandbox.handle.replies import Reply
 from portico.sandbox.inside import wire
 

@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
 from portico.sandbox import errors
-from portico.sandbox.handle.call import Call as Call
-from portico.sandbox.handle.deadlines import Deadline as Deadline
+from portico.sandbox.handle.call import Call
 from portico.sandbox.handle.deadlines import Deadlines
 from portico.sandbox.handle.replies import MalformedReply
 from portico.sandbox.inside import wire

@@ -1,20 +1,29 @@
 """Deadlines of calls. Most calls end long before theirs, so one timer of the event loop serves a channel."""
 
 import asyncio
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from portico.sandbox.handle.call import Call
+from typing import Final, Protocol
 
 # Seconds between the interrupt and the kill of a cell, which loses its variables. Generous, because on a busy
 # machine a kernel may wait long for CPU time.
 GRACE: Final = 2.0
 
 
+class Cancellable(Protocol):
+    """A call, as far as its deadline needs it."""
+
+    deadlines: "Deadlines"
+    late: float | None  # the deadline in seconds that cancelled it
+
+    @property
+    def ended(self) -> bool: ...
+
+    def cancel(self, grace: float) -> None: ...
+
+
 class Deadline:
     """Cancels a call when its time is up."""
 
-    def __init__(self, call: "Call", seconds: float, grace: float = GRACE) -> None:
+    def __init__(self, call: Cancellable, seconds: float, grace: float = GRACE) -> None:
         self.seconds = seconds
         self.passed = False
         self._call, self._grace = call, grace

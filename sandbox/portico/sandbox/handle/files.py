@@ -4,16 +4,14 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 from portico.sandbox import errors
 from portico.sandbox.events import Change, Entry, Found
-from portico.sandbox.handle.channel import Call, Deadline
+from portico.sandbox.handle.call import Call, CallMaker
+from portico.sandbox.handle.deadlines import Deadline
 from portico.sandbox.handle.replies import MalformedReply, Reply, parse
 from portico.sandbox.inside import wire
-
-if TYPE_CHECKING:
-    from portico.sandbox.handle.sandbox_handle import SandboxHandle
 
 _ARCHIVE_SECONDS: Final = 120.0  # to pack or unpack a directory
 _WORK_BYTES: Final = 16 << 20  # of a helper process's output, and of a whole answer
@@ -64,7 +62,7 @@ class Files:
     EntryNotFound, LimitExceeded when disk space or inodes are used up, and SandboxTimeout after
     `call_seconds` of the limits; for a transfer of content, after `call_seconds` without progress."""
 
-    def __init__(self, box: "SandboxHandle") -> None:
+    def __init__(self, box: CallMaker) -> None:
         self._box = box
 
     async def download(

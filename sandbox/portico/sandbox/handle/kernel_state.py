@@ -3,20 +3,29 @@
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from portico.sandbox import errors
-from portico.sandbox.handle.channel import Deadline
+from portico.sandbox.handle.call import CallMaker
+from portico.sandbox.handle.deadlines import Deadline
+from portico.sandbox.handle.files import Files
 from portico.sandbox.handle.replies import Reply
 
-if TYPE_CHECKING:
-    from portico.sandbox.handle.sandbox_handle import SandboxHandle
+
+class KernelOwner(CallMaker, Protocol):
+    """The handle of a sandbox, as far as its kernel's state needs it."""
+
+    files: Files
+
+    async def restart_kernel(self) -> None: ...
+
+    def require(self, ability: str) -> None: ...
 
 
 class KernelState:
     """Checkpoints of one sandbox's kernel. Each operation waits for a running cell."""
 
-    def __init__(self, box: "SandboxHandle", running: asyncio.Lock) -> None:
+    def __init__(self, box: KernelOwner, running: asyncio.Lock) -> None:
         """`running` is a lock that is held while a cell runs."""
         self._box = box
         self._running = running

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from portico.sandbox.handle.channel import Call
+from portico.sandbox.handle.call import Call
 from portico.sandbox.inside import wire
 
 

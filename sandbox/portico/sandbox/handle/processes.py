@@ -4,17 +4,13 @@ import asyncio
 import signal
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from portico.sandbox import errors
 from portico.sandbox.events import Lost, ProcessEnd, ProcessEvent, ProcessInfo, Stderr, Stdout
-from portico.sandbox.handle.channel import Call
+from portico.sandbox.handle.call import Call, CallMaker
 from portico.sandbox.handle.replies import Reply
 from portico.sandbox.inside import wire
-
-if TYPE_CHECKING:
-    from portico.sandbox.handle.sandbox_handle import SandboxHandle
-
 
 _PIDS: Final = 1 << 22  # Linux's largest process id
 _PROCESSES: Final = 10_000  # of one list
@@ -67,7 +63,7 @@ class Attachment:
 class Processes:
     """Process operations."""
 
-    def __init__(self, box: "SandboxHandle") -> None:
+    def __init__(self, box: CallMaker) -> None:
         self._box = box
         self._ending: set[asyncio.Task[None]] = set()
 

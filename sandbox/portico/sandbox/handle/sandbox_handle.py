@@ -21,8 +21,10 @@ from portico.sandbox.events import (
     Stderr,
     Stdout,
 )  # fmt: skip
+from portico.sandbox.handle.call import Call
 from portico.sandbox.handle.cell_events import read_count, read_end, read_event
-from portico.sandbox.handle.channel import REQUEST_BYTES, Call, Channel, Deadline
+from portico.sandbox.handle.channel import REQUEST_BYTES, Channel
+from portico.sandbox.handle.deadlines import Deadline
 from portico.sandbox.handle.files import Files
 from portico.sandbox.handle.kernel_state import KernelState
 from portico.sandbox.handle.pausing import Pausable

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from portico.sandbox import errors
-from portico.sandbox.handle.channel import Call
+from portico.sandbox.handle.call import Call
 from portico.sandbox.handle.sandbox_handle import SandboxHandle
 from portico.sandbox.local.cgroups import SandboxCgroup
 from portico.sandbox.spec import Spec

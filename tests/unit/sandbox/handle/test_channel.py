@@ -12,6 +12,8 @@ from support.fake_agent import OPERATIONS, FakeBox, faked
 
 from portico.sandbox import errors
 from portico.sandbox.handle import channel
+from portico.sandbox.handle.call import Call
+from portico.sandbox.handle.deadlines import Deadline
 from portico.sandbox.inside import wire
 from portico.sandbox.spec import Limits, Spec
 
@@ -170,7 +172,7 @@ async def test_half_a_frame_of_a_paused_sandbox_is_kept(monkeypatch: pytest.Monk
 
 
 async def test_an_agent_opens_so_many_calls_and_no_more() -> None:
-    async def never(_call: channel.Call) -> None:
+    async def never(_call: Call) -> None:
         await asyncio.Event().wait()
 
     async with faked() as box:
@@ -184,7 +186,7 @@ async def test_an_agent_opens_so_many_calls_and_no_more() -> None:
 
 
 async def test_calls_that_end_at_once_leave_nothing_behind() -> None:
-    async def never(_call: channel.Call) -> None:
+    async def never(_call: Call) -> None:
         await asyncio.Event().wait()
 
     async with faked() as box:
@@ -201,7 +203,7 @@ async def test_other_tasks_run_between_many_frames() -> None:
     calls = [wire.AGENT_CALL | number for number in range(3_000)]
     frames = [wire.pack_json(call, kind, {}) for call in calls for kind in (wire.CALL, wire.END)]
 
-    async def serve(_call: channel.Call) -> None:
+    async def serve(_call: Call) -> None:
         pass
 
     async with faked() as box:
@@ -279,7 +281,7 @@ async def test_deadlines_pass_in_their_order_and_no_other_call_ends() -> None:
     async with faked() as box:
         calls = [box.call("ping") for _ in range(4)]
         long, short, middle, stopped = [
-            channel.Deadline(call, seconds, grace=0)
+            Deadline(call, seconds, grace=0)
             for call, seconds in zip(calls, (30, 0.05, 0.2, 0.05), strict=True)
         ]
         stopped.stop()
