@@ -1,1 +1,1 @@
-"""Portico beside AgentScope Runtime on one machine: `make bench`, or `python -m benchmarks --help`."""
+"""Compares Portico with AgentScope Runtime on one machine: `make bench`, or `python -m benchmarks --help`."""

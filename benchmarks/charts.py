@@ -1,4 +1,4 @@
-"""The results as pictures, in charts/."""
+"""Draws the results as images in charts/."""
 
 # matplotlib is in the bench group: the checks run without it.
 # mypy: disable-error-code="import-not-found"
@@ -38,7 +38,7 @@ SECOND = "#d1602a"
 
 
 def draw(results: Results) -> None:
-    """One file for every section that was measured."""
+    """Draws one file for each measured section."""
     DIRECTORY.mkdir(exist_ok=True)
     if results.replies is not None:
         _save(_throughput(results.replies), "throughput")
@@ -84,7 +84,7 @@ def _paced(section: PacedSection) -> Figure:
 
 
 def _over_rounds(rounds: Sequence[Held]) -> dict[int, list[PacedPoint]]:
-    """The points of all rounds by their number of streams, which grows."""
+    """Returns the points of all rounds, ordered by their number of streams."""
     points: dict[int, list[PacedPoint]] = {}
     for point in sorted((point for held in rounds for point in held.points), key=lambda point: point.streams):
         points.setdefault(point.streams, []).append(point)

@@ -1,4 +1,4 @@
-"""One HTTP connection on a bare socket, so that the client costs next to nothing."""
+"""One HTTP connection on a plain socket, so that the client uses hardly any CPU time."""
 
 import re
 import socket
@@ -12,7 +12,7 @@ FIRST_ID = re.compile(rb'"id":"([^"]+)"')
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole reply, and the seconds until its parts were there."""
+    """A complete reply, and the seconds until each of its parts arrived."""
 
     raw: bytes
     headers: float
@@ -21,7 +21,7 @@ class Reply:
 
 
 class Client:
-    """Sends a request, reads its reply to the end, again and again on one connection."""
+    """Sends requests one after the other on one connection, and reads each reply to its end."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._socket = socket.create_connection(address, timeout=60)
@@ -34,7 +34,7 @@ class Client:
         self._socket.close()
 
     def begin(self, request: bytes) -> str:
-        """Send a request, and return the run's id as soon as its first event is there."""
+        """Sends a request, and returns the run's id when its first event arrives."""
         self._socket.sendall(request)
         got = bytearray()
         while (first := FIRST_ID.search(got)) is None:
@@ -45,7 +45,7 @@ class Client:
         return first[1].decode()
 
     def fetch(self, request: bytes) -> Reply:
-        """Event streams come in chunks; other answers have a length."""
+        """Sends a request and reads the reply. Event streams are chunked; other replies have a length."""
         began = time.perf_counter()
         self._socket.sendall(request)
         got = bytearray()

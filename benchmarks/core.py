@@ -1,4 +1,4 @@
-"""A core by itself, without gateways: what a gRPC client in any language talks to."""
+"""Starts a core without gateways, for gRPC clients in any language."""
 
 import signal
 import subprocess
@@ -20,13 +20,13 @@ class Core:
         self.target, self.process = target, process
 
     def children(self) -> list[psutil.Process]:
-        """Everything that it has started, and all below that."""
+        """Returns all its descendant processes."""
         return self.process.children(recursive=True)
 
 
 @contextmanager
 def running(*options: str) -> Iterator[Core]:
-    """A core on a Unix socket, as gateways have it, ready, with nothing stored; stopped at the end."""
+    """Starts an empty core on a Unix socket, as gateways use it; stops it at the end."""
     with tempfile.TemporaryDirectory(prefix="portico-bench-") as name:
         command = [sys.executable, "-m", "portico.core", str(HERE / "agents/tokens.py")]
         command += ["--listen", f"unix:{name}/core.sock", "--store", "memory://", *options]

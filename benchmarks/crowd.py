@@ -1,6 +1,6 @@
-"""Many HTTP streams read at once by one thread: an epoll loop that looks only at how a reply ends.
+"""Reads many HTTP streams in one thread: an epoll loop that looks only at the end of a reply.
 
-It costs some microseconds per packet, so that two cores are left to the server.
+It uses some microseconds per packet, which leaves two cores to the server.
 """
 
 import gc
@@ -19,7 +19,7 @@ LOOK_EVERY = 0.25
 
 @dataclass(slots=True)
 class Stream:
-    """One connection and the reply that it is reading; `packets` says when how much of it was there."""
+    """One connection and the reply that it reads; `packets` has the time and the size of each packet."""
 
     number: int
     socket: socket.socket
@@ -34,11 +34,11 @@ class Stream:
 
 @dataclass(slots=True)
 class Crowd:
-    """Streams whose first requests go out at given times.
+    """Streams whose first requests are sent at given times.
 
-    `finished` is called with the stream of every whole reply and the time, and returns this stream's
+    `finished` is called with the stream of every complete reply and the time, and returns the stream's
     next request or None. The first `keep` streams keep their bytes. No reply ends in its first `quiet`
-    seconds: until then a stream is looked at now and then only. Times are time.monotonic().
+    seconds: until then a stream is checked only occasionally. Times are time.monotonic().
     """
 
     address: tuple[str, int]
@@ -59,7 +59,7 @@ class Crowd:
             stream.socket.close()
 
     def connect(self, count: int) -> None:
-        """Open so many connections, before the clock starts."""
+        """Opens the connections, before the clock starts."""
         for number in range(count):
             connection = socket.create_connection(self.address, timeout=30)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -67,7 +67,7 @@ class Crowd:
             self.streams[connection.fileno()] = Stream(number, connection, number < self.keep)
 
     def run(self, first: Sequence[tuple[float, bytes]], done: Callable[[float], bool]) -> None:
-        """Send each stream's first request after its delay; read until `done(now)`."""
+        """Sends each stream's first request after its delay; reads until `done(now)`."""
         now = time.monotonic()
         pairs = zip(self.streams, first, strict=True)
         self._due = [(now + delay, fd, request) for fd, (delay, request) in pairs]
@@ -94,7 +94,7 @@ class Crowd:
         self._watch(fd, now)
 
     def _watch(self, fd: int, now: float) -> None:
-        """Look again later, or from now on at every packet."""
+        """Checks the stream later, or from now on at every packet."""
         if now + LOOK_EVERY < self.streams[fd].began + self.quiet:
             heappush(self._due, (now + LOOK_EVERY, fd, b""))
         else:
@@ -104,7 +104,7 @@ class Crowd:
         try:
             self._read(fd)
         except BlockingIOError:
-            pass  # nothing has come yet
+            pass  # no data yet
         self._watch(fd, now)
 
     def _read(self, fd: int) -> None:

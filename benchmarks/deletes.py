@@ -1,4 +1,4 @@
-"""The slowest calls of one user, while nothing else happens and while another user's things are deleted."""
+"""Measures one user's slowest calls, with and without a concurrent deletion of another user's data."""
 
 import asyncio
 import itertools
@@ -14,14 +14,14 @@ from portico.client import Client
 
 BATCH = 200
 QUIET_SECONDS = 5.0
-PAUSE_SECONDS = 0.1  # between calls of a kind: as fast as they can, the kinds would wait for one another
-NOBODY_WAITS = 3600.0  # for the deletes themselves
+PAUSE_SECONDS = 0.1  # between calls of one kind: without it, the kinds would delay one another
+NOBODY_WAITS = 3600.0  # the timeout of the deletes themselves
 
 Calls = dict[str, list[float]]
 
 
 def measure(memories: int, messages: int) -> Iterator[Delete]:
-    """Each delete in a core and a database of its own."""
+    """Measures each delete in a core and a database of its own."""
     for name, count in (("memories", memories), ("a session's messages", messages), ("a user", memories)):
         with tempfile.TemporaryDirectory(prefix="portico-bench-") as folder:
             store = f"sqlite:///{Path(folder)}/portico.db"
@@ -72,7 +72,7 @@ async def _fill(count: int, add: Callable[[list[str]], Awaitable[object]]) -> No
 
 @asynccontextmanager
 async def _calls(client: Client, took: Calls) -> AsyncIterator[None]:
-    """The other user's calls, each kind one after the other, until the block ends."""
+    """Makes the other user's calls, one after the other for each kind, until the block ends."""
     numbers = itertools.count()
     kinds: dict[str, Callable[[], Awaitable[object]]] = {
         "run": lambda: client.runs.query("1", user_id="other").text(),
@@ -98,5 +98,5 @@ async def _calls(client: Client, took: Calls) -> AsyncIterator[None]:
 
 
 def _slowest(took: Calls) -> dict[str, float]:
-    """In milliseconds, by kind."""
+    """Returns the slowest call of each kind in milliseconds."""
     return {name: max(calls) * 1e3 for name, calls in took.items()}

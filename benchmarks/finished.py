@@ -1,4 +1,4 @@
-"""What is left in memory of tasks that have ended."""
+"""Measures the memory that remains after tasks have ended."""
 
 import time
 
@@ -11,9 +11,9 @@ EVERY = 5_000
 
 
 def grow(server: Server, tasks: int, *, wire: Wire, warm_seconds: float) -> Growth:
-    """Runs so many tasks of ten tokens, one after the other, and looks now and then.
+    """Runs tasks of ten tokens one after the other, and measures the memory at intervals.
 
-    The core remembers automatic idempotency keys for ninety seconds: once that is over, as many go as come.
+    The core remembers automatic idempotency keys for ninety seconds; after that their number is constant.
     """
     with Client(server.address) as client:
         until = time.monotonic() + warm_seconds

@@ -1,4 +1,4 @@
-"""How long one client waits: empty replies, one after the other on one connection."""
+"""Measures the waiting time of one client: empty replies, one after the other on one connection."""
 
 from statistics import median
 
@@ -9,7 +9,7 @@ from benchmarks.wires import PROCESS, Wire
 
 
 def wait(server: Server, *, requests: int, wire: Wire = PROCESS) -> FirstByte:
-    """The waits of so many requests; as many again go first to warm up."""
+    """Returns the waiting times of the requests; as many requests before them warm up the server."""
     with Client(server.address) as client:
         replies = [client.fetch(wire.ask("0")) for _ in range(2 * requests)][requests:]
     for reply in replies:

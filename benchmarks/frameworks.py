@@ -1,6 +1,6 @@
-"""What an adapter costs for each chunk that its framework streams: `make bench-frameworks`.
+"""Measures the cost of an adapter for each chunk of its framework: `make bench-frameworks`.
 
-The time from the chunk to what the run is given, without the framework and without the run.
+It is the time from the chunk to the run's sink, without the framework and without the run.
 """
 
 import time
@@ -19,7 +19,7 @@ LIMIT_US = 25.0
 
 
 class Nowhere:
-    """State and memory that nobody asks."""
+    """State and memory that are never read."""
 
     def part(self, name: str) -> "Nowhere":
         return self
@@ -27,7 +27,7 @@ class Nowhere:
 
 @dataclass
 class Run:
-    """A sink that throws away what it is given."""
+    """A sink that discards its input."""
 
     needs_drain: bool = False
 
@@ -57,7 +57,7 @@ def context() -> Context:
 
 
 def chunks() -> Iterator[tuple[str, str, Any]]:
-    """A framework's name, what is streamed, and one chunk of it as the framework makes it."""
+    """Yields a framework's name, the kind of stream, and one chunk as the framework creates it."""
     from agent_framework import AgentResponseUpdate, Content
     from agents.stream_events import RawResponsesStreamEvent
     from agentscope.event import TextBlockDeltaEvent, ToolCallDeltaEvent

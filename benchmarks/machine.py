@@ -1,4 +1,4 @@
-"""Where a section is run, and with which versions."""
+"""Describes the machine and the versions of a section."""
 
 import os
 import platform
@@ -14,23 +14,23 @@ from benchmarks import wrk
 from benchmarks.results import Machine
 from benchmarks.servers import PEER_PYTHON
 
-# CPUs: a try during which the host gave more of them to others says little.
+# In CPUs: a try during which the host gave more of them to other machines is not reliable.
 STOLEN = 0.05
 
 
 class Host:
-    """What gives a virtual machine its CPUs, from now on."""
+    """The host of a virtual machine, observed from now on."""
 
     def __init__(self) -> None:
         self._taken, self._began = psutil.cpu_times().steal, time.monotonic()
 
     def stolen(self) -> float:
-        """How many CPUs it gave to others, on average."""
+        """Returns the average number of CPUs that the host gave to other machines."""
         return (psutil.cpu_times().steal - self._taken) / (time.monotonic() - self._began)
 
 
 def describe() -> Machine:
-    """This machine, now."""
+    """Describes this machine now."""
     return Machine(
         cores=os.cpu_count() or 0,
         processor=_processor(),

@@ -1,7 +1,7 @@
-"""Paced streams: 200 tokens, one per 20 ms. How many are held at once without getting slower?
+"""Paced streams: 200 tokens, one per 20 ms. Measures how many can run at once without slowing down.
 
-wrk runs the streams back to back. They start spread over one ideal reply, since callers who begin in the
-same millisecond would be served in step, which is easier than life.
+wrk runs the streams back to back. Their starts are spread over one ideal reply, because callers that start
+in the same millisecond would be served in step, which is easier than real load.
 """
 
 import random
@@ -17,14 +17,14 @@ from benchmarks.wires import PROCESS, Wire
 TOKENS = 200
 TEXT = f"paced {TOKENS}"
 IDEAL = 4.0
-QUIET = 3.8  # less than the pauses between the tokens
-SECONDS = 18  # to start, and for three replies each
+QUIET = 3.8  # shorter than the pauses between the tokens
+SECONDS = 18  # for the start, and for three replies of each stream
 LIMIT = 1.05
 TRIES = 5
 
 
 def stretch(server: Server, streams: int, wire: Wire = PROCESS) -> PacedPoint:
-    """How much longer than ideal the replies take with so many streams at once."""
+    """Returns the duration of replies, relative to the ideal, with this many streams at once."""
     host = Host()
     seen = wrk.load(
         server, tokens=TOKENS, clients=streams, seconds=SECONDS, wire=wire, pace="paced", spread=IDEAL
@@ -40,10 +40,11 @@ def stretch(server: Server, streams: int, wire: Wire = PROCESS) -> PacedPoint:
 
 
 def hold(server: Server, *, start: int, most: int, wire: Wire = PROCESS) -> Held:
-    """The largest number of streams within the limit, to a twentieth: grow by half, then halve the gap.
+    """Returns the largest number of streams within the limit, to a twentieth: grows by half, then halves the
+    gap.
 
-    A number fails when it fails twice, since anything else on the machine can spoil one try. Tries that the
-    host spoils count only when they have all failed.
+    A number fails when it fails twice, because other load on the machine can spoil one try. Tries during
+    which the host took CPUs away count only if all of them failed.
     """
     points: list[PacedPoint] = []
 
@@ -72,7 +73,7 @@ def hold(server: Server, *, start: int, most: int, wire: Wire = PROCESS) -> Held
 
 
 def memory(server: Server, streams: int) -> Memory:
-    """What the processes take at rest, and with so many streams under way."""
+    """Returns the memory of the processes at rest, and with this many active streams."""
     idle = server.memory()
     until = time.monotonic() + IDEAL * 1.5
     with Crowd(server.address, lambda _stream, _now: PROCESS.ask(TEXT), quiet=QUIET) as crowd:

@@ -1,4 +1,4 @@
-"""Many readers of one run, through the SSE gateway: GET /runs/{id}/events. Portico alone."""
+"""Measures many readers of one run through the SSE gateway: GET /runs/{id}/events. Portico only."""
 
 import re
 import time
@@ -22,7 +22,7 @@ STAMP = re.compile(rb'"delta":true,[^}]*"text":"(\d+) "')
 
 
 def measure(server: Server, readers: int) -> Readers:
-    """Events per second when so many readers replay an ended run; their lag behind a live one."""
+    """Returns the events per second of readers that replay an ended run, and their lag behind a live run."""
     lags = _follow(server, readers)
     return Readers(
         readers=readers,
@@ -33,7 +33,7 @@ def measure(server: Server, readers: int) -> Readers:
 
 
 def _replay(server: Server, readers: int) -> float:
-    """Every reader reads the whole ended run, again and again for some seconds."""
+    """Lets every reader read the whole ended run repeatedly for some seconds."""
     with Client(server.address) as client:
         log = events(client.fetch(PROCESS.ask(str(REPLAYED_TOKENS))).raw)
     request = read(f"/runs/{log[0]['id']}/events")
@@ -49,7 +49,7 @@ def _replay(server: Server, readers: int) -> float:
 
 
 def _follow(server: Server, readers: int) -> list[float]:
-    """The seconds from a token's birth in the agent to a reader, once every reader is attached."""
+    """Returns the seconds from a token's creation in the agent to each reader, with all readers attached."""
     laps = _Laps(readers, None, 0.0)
     with Client(server.address) as client, Crowd(server.address, laps.finished, keep=SAMPLED) as crowd:
         crowd.connect(readers)
@@ -71,7 +71,7 @@ def _follow(server: Server, readers: int) -> list[float]:
 
 @dataclass(slots=True)
 class _Laps:
-    """Whole reads so far; another follows until the time is over."""
+    """Counts complete reads; starts another one until the time is over."""
 
     readers: int
     request: bytes | None

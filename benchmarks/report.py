@@ -1,4 +1,4 @@
-"""The results as RESULTS.md."""
+"""Writes the results as RESULTS.md."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -50,8 +50,8 @@ numbers, one terminal event. An error, or replies of the wrong size, end the ben
 better.
 """
 
-# In ms unless the figure has another unit; of the 99th percentile where it says so. They were set on a
-# machine on which the yardstick took so many ms.
+# In ms unless the figure has another unit; of the 99th percentile if marked. The goals were set on a machine
+# on which the yardstick took this many ms.
 SANDBOX_GOALS: dict[str, tuple[float, bool]] = {
     "create to first result": (8, False),
     "create to first result, warm pool": (2, False),
@@ -67,14 +67,14 @@ SANDBOX_GOALS: dict[str, tuple[float, bool]] = {
     "kill of 5 orphans": (5, True),
 }
 GOALS_YARDSTICK = 5.13
-# What a bare relay held where the goals for paced streams were set.
+# The capacity of a bare relay on the machine on which the goals for paced streams were set.
 GOALS_BARE = 600
 PACED_GOAL = 500
 RESPONSES_GOAL = 300
 
 
 def write(results: Results) -> None:
-    """What was measured so far."""
+    """Writes all results so far."""
     parts = [HEAD]
     if results.replies is not None:
         parts.append("\n".join(_replies(results.replies)))
@@ -161,7 +161,9 @@ def _paced(section: PacedSection) -> Iterator[str]:
 
 
 def _beside_bare(bare: Sequence[Held], held: float, goal: int) -> Iterator[Row]:
-    """The goals are those of a machine that was faster: beside the yardstick they hold anywhere."""
+    """Returns goals relative to the yardstick: they were set on a faster machine, and the ratio holds on any
+    machine.
+    """
     if bare:
         usual = median(found.streams for found in bare)
         yield "a bare relay holds", "", f"{usual:,.0f}", "", ""
@@ -310,7 +312,7 @@ def _sandbox(section: SandboxSection) -> Iterator[str]:
 
 
 def _sandbox_goal(figure: SandboxFigure) -> Row:
-    """The goal, the yardstick, and both as ratios."""
+    """Returns the goal, the yardstick, and both as ratios."""
     goal, worst = SANDBOX_GOALS.get(figure.name, (None, False))
     said = "" if goal is None else f"{'p99 ' if worst else ''}≤ {goal:g}"
     if figure.yardstick is None:
@@ -323,13 +325,13 @@ def _sandbox_goal(figure: SandboxFigure) -> Row:
 
 
 def _more(figures: Mapping[Side, Figures], name: str) -> Row:
-    """Both sides and the ratio of a figure of which more is better."""
+    """Returns both sides and the ratio of a figure for which more is better."""
     values = {side: getattr(figures[side], name) for side in SIDES}
     return _number(values["peer"]), _number(values["portico"]), _times(values)
 
 
 def _less(figures: Mapping[Side, Figures], name: str) -> Row:
-    """Both sides and the ratio of a figure of which less is better."""
+    """Returns both sides and the ratio of a figure for which less is better."""
     values = {side: getattr(figures[side], name) for side in SIDES}
     turned: dict[Side, float] = {"peer": values["portico"], "portico": values["peer"]}
     return _number(values["peer"]), _number(values["portico"]), _times(turned)

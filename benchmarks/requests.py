@@ -1,4 +1,4 @@
-"""HTTP requests as bytes, and the events of a reply."""
+"""Builds HTTP requests as bytes, and parses the events of a reply."""
 
 import json
 from typing import Any
@@ -9,11 +9,11 @@ DONE = "data: [DONE]"
 
 
 class BrokenReply(Exception):
-    """A server that answers wrongly has no speed."""
+    """The server's reply is wrong, so its speed means nothing."""
 
 
 def post(path: str, body: bytes, credential: str = "") -> bytes:
-    """A POST request with a JSON body."""
+    """Returns a POST request with a JSON body."""
     authorization = f"Authorization: Bearer {credential}\r\n" if credential else ""
     return (
         b"POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nA2A-Version: 1.0\r\n"
@@ -22,12 +22,12 @@ def post(path: str, body: bytes, credential: str = "") -> bytes:
 
 
 def read(path: str) -> bytes:
-    """A GET request."""
+    """Returns a GET request."""
     return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
 
 
 def events(reply: bytes) -> list[dict[str, Any]]:
-    """The events of a whole chunked reply."""
+    """Returns the events of a complete chunked reply."""
     head, _, body = reply.partition(b"\r\n\r\n")
     if not head.startswith(OK):
         raise BrokenReply(f"not 200: {head[:200]!r} {body[:200]!r}")

@@ -1,4 +1,4 @@
-"""What was measured. results.json keeps it, so that one section can be run again alone."""
+"""The measured results, stored in results.json so that single sections can be measured again."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ FILE = Path(__file__).parent / "results.json"
 
 
 class Machine(BaseModel):
-    """Where and with what."""
+    """The machine and the versions."""
 
     cores: int
     processor: str
@@ -27,7 +27,7 @@ class Machine(BaseModel):
 
 
 class Stamp(BaseModel):
-    """When and how a section was run."""
+    """When and how a section was measured."""
 
     date: str
     command: str
@@ -36,7 +36,7 @@ class Stamp(BaseModel):
 
 
 class Throughput(BaseModel):
-    """What wrk saw in one go."""
+    """The result of one run of wrk."""
 
     replies_per_second: float
     median_ms: float
@@ -55,24 +55,24 @@ class FirstByte(BaseModel):
 
 
 class PacedPoint(BaseModel):
-    """So many paced streams at once; the stretch is 1 for a stream that took its ideal time."""
+    """This many paced streams at once; the stretch is 1 for a stream that took its ideal time."""
 
     streams: int
     median: float
     p95: float
     generator_cpu: float
-    stolen: float = 0  # CPUs that the machine's host gave to others meanwhile
+    stolen: float = 0  # CPUs that the host gave to other machines meanwhile
 
 
 class Held(BaseModel):
-    """The most streams with a median stretch within the limit, and every point on the way."""
+    """The largest number of streams with a median stretch within the limit, and every point on the way."""
 
     streams: int
     points: list[PacedPoint]
 
 
 class Process(BaseModel):
-    """The memory of one process in MiB; PSS shares out what processes have in common."""
+    """The memory of one process in MiB; PSS divides shared memory among the processes."""
 
     role: str
     pss: float
@@ -86,7 +86,7 @@ class Memory(BaseModel):
 
 
 class Readers(BaseModel):
-    """Readers of one run: of one that has ended, as fast as they can; of a live one, lag per event."""
+    """Readers of an ended run at full speed, and of a live run with the lag per event."""
 
     readers: int
     events_per_second: float
@@ -95,7 +95,7 @@ class Readers(BaseModel):
 
 
 class Stored(BaseModel):
-    """Empty replies while the log holds so many runs, and reads of what it holds."""
+    """Empty replies with this many runs in the log, and reads of the log."""
 
     runs: int
     first_event_ms: float
@@ -107,19 +107,19 @@ class Stored(BaseModel):
 
 
 class SandboxFigure(BaseModel):
-    """Over so many runs. No 99th percentile and no least: one figure for all of them."""
+    """Over this many runs. Without 99th percentile and minimum it is one figure for all of them."""
 
     name: str
     unit: str
     runs: int
     median: float
     p99: float | None
-    least: float | None = None  # what it takes when nothing else wants the machine
-    yardstick: float | None = None  # ms that bubblewrap takes beside it to start `true` on its own
+    least: float | None = None  # the time on an idle machine
+    yardstick: float | None = None  # ms that bubblewrap takes to start `true`, measured beside it
 
 
 class Delete(BaseModel):
-    """Of so many: the slowest call of another user by kind, before and meanwhile."""
+    """The slowest calls of another user by kind, before and during the deletion of this many items."""
 
     what: str
     count: int
@@ -142,7 +142,7 @@ class PacedSection(BaseModel):
 
 
 class ResponsesSection(BaseModel):
-    """The OpenAI gateway, beside the peer's Responses endpoint and our SSE gateway."""
+    """The OpenAI gateway, beside the peer's Responses endpoint and Portico's SSE gateway."""
 
     stamp: Stamp
     streaming: dict[Side, list[Throughput]]
@@ -152,21 +152,21 @@ class ResponsesSection(BaseModel):
 
 
 class GrowthPoint(BaseModel):
-    """The memory of every process once so many more tasks had ended."""
+    """The memory of every process after this many more tasks have ended."""
 
     tasks: int
     processes: list[Process]
 
 
 class Growth(BaseModel):
-    """What tasks leave behind, after so many to warm up."""
+    """The memory that tasks leave, after this many tasks for warming up."""
 
     warm: int
     points: list[GrowthPoint]
 
 
 class A2aSection(BaseModel):
-    """The A2A gateway, beside a2a-sdk's own request handler with its store in memory."""
+    """The A2A gateway, beside a2a-sdk's request handler with its store in memory."""
 
     stamp: Stamp
     streaming: dict[Side, list[Throughput]]
@@ -204,23 +204,23 @@ class SandboxSection(BaseModel):
     figures: list[SandboxFigure]
 
 
-Spent = dict[str, float]  # CPU ms, by a process' role
+Spent = dict[str, float]  # CPU ms by the role of a process
 
 
 class Seen(BaseModel):
-    """CPU time per reply of so many tokens in one way: with nothing, and with that at the same time."""
+    """The CPU time per reply of this many tokens: without and with the feature at the same time."""
 
     way: str
     tokens: int
     rounds: list[tuple[Spent, Spent]]
 
     def spent(self, role: str) -> tuple[float, float]:
-        """Of such processes, on average over the rounds."""
+        """The CPU time of the processes with this role, averaged over the rounds."""
         off, on = (sum(pair[which][role] for pair in self.rounds) / len(self.rounds) for which in (0, 1))
         return off, on
 
     def more(self) -> dict[str, float]:
-        """How many percent it takes more."""
+        """The increase in percent."""
         found = {role: self.spent(role) for role in ("core", "gateway")}
         return {role: (on / off - 1) * 100 for role, (off, on) in found.items()}
 
@@ -233,7 +233,7 @@ class TelemetrySection(BaseModel):
 
 
 class Searched(BaseModel):
-    """Searches in the memories of one of so many users, each with so many."""
+    """Searches in one user's memories, with this many users and memories of each."""
 
     users: int
     memories: int
@@ -243,7 +243,7 @@ class Searched(BaseModel):
 
 
 class Found(BaseModel):
-    """How many questions have their answer among the first ten hits, and the mean of the reciprocal ranks."""
+    """How many questions have their answer among the first ten results, and the mean reciprocal rank."""
 
     ranking: str
     questions: int
@@ -282,13 +282,13 @@ class Results(BaseModel):
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that so many percent of the values do not exceed."""
+    """Returns the smallest value that this percentage of the values does not exceed."""
     ordered = sorted(values)
     return ordered[max(0, -(-len(ordered) * int(percent * 100) // 10_000) - 1)]
 
 
 def median_throughput(rounds: Sequence[Throughput]) -> Throughput:
-    """The median of each figure over the rounds."""
+    """Returns the median of each figure over the rounds."""
     return Throughput(
         replies_per_second=median(round.replies_per_second for round in rounds),
         median_ms=median(round.median_ms for round in rounds),
@@ -297,7 +297,7 @@ def median_throughput(rounds: Sequence[Throughput]) -> Throughput:
 
 
 def median_first_byte(rounds: Sequence[FirstByte]) -> FirstByte:
-    """The median of each figure over the rounds."""
+    """Returns the median of each figure over the rounds."""
     return FirstByte(
         headers_ms=median(round.headers_ms for round in rounds),
         first_event_ms=median(round.first_event_ms for round in rounds),

@@ -1,4 +1,4 @@
-"""The command: measures what was asked for, section by section, and writes the report."""
+"""The command: measures the selected sections one by one, and writes the report."""
 
 import argparse
 import os
@@ -50,13 +50,14 @@ from benchmarks.wires import A2A, RESPONSES
 CLIENTS = 50
 TOKENS = 200
 MEMORY_STREAMS = 500
-STARTS: dict[servers.Served, int] = {"peer": 10, "portico": 200, "bare": 200}  # streams, to be tried first
-TURNS = 5  # that two gateways take in one round: a slow minute is then both's
+# numbers of streams that are tried first
+STARTS: dict[servers.Served, int] = {"peer": 10, "portico": 200, "bare": 200}
+TURNS = 5  # turns of two gateways in one round, so that a slow minute affects both
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much of everything."""
+    """The amounts of all measurements."""
 
     rounds: int
     seconds: int
@@ -70,7 +71,7 @@ class Plan:
     sandbox_runs: int = 200
     sandboxes: int = 1_000
     searches: int = 300
-    memories: int = 1  # one in so many of the search's
+    memories: int = 1  # the fraction of the search's memories: one in this many
     deleted_memories: int = 500_000
     deleted_messages: int = 60_000
 
@@ -117,7 +118,7 @@ def main() -> None:
 
 
 def replies(results: Results, stamp: Stamp, plan: Plan) -> None:
-    """Replies per second at fifty clients, and how long a single client waits."""
+    """Measures replies per second with fifty clients, and the waiting time of a single client."""
     section = ReplySection(
         stamp=stamp,
         streaming={side: [] for side in SIDES},
@@ -140,7 +141,7 @@ def replies(results: Results, stamp: Stamp, plan: Plan) -> None:
 
 
 def paced_streams(results: Results, stamp: Stamp, plan: Plan) -> None:
-    """The most paced streams that are held without getting slower."""
+    """Measures the largest number of paced streams without slowdown."""
     section = PacedSection(stamp=stamp, held={side: [] for side in SIDES})
     for side in _turns(stamp.rounds):
         section.held[side].append(_held(side, plan))
@@ -150,7 +151,7 @@ def paced_streams(results: Results, stamp: Stamp, plan: Plan) -> None:
 
 
 def _held(side: servers.Served, plan: Plan) -> Held:
-    """The most paced streams that a side holds, or the yardstick."""
+    """Returns the largest number of paced streams of a side, or of the yardstick."""
     with servers.running(side) as server:
         held = paced.hold(server, start=STARTS[side], most=plan.most_streams)
     for point in held.points:
@@ -159,7 +160,7 @@ def _held(side: servers.Served, plan: Plan) -> Held:
 
 
 def responses(results: Results, stamp: Stamp, plan: Plan) -> None:
-    """The same agent through the Responses endpoint."""
+    """Measures the same agent through the Responses endpoint."""
     section = ResponsesSection(
         stamp=stamp,
         streaming={side: [] for side in SIDES},
@@ -188,7 +189,7 @@ def responses(results: Results, stamp: Stamp, plan: Plan) -> None:
 
 
 def a2a(results: Results, stamp: Stamp, plan: Plan) -> None:
-    """The same agent through A2A, beside the SDK's own request handler."""
+    """Measures the same agent through A2A, beside the SDK's request handler."""
     section = A2aSection(stamp=stamp, streaming={side: [] for side in SIDES}, growth={})
     for side in _turns(stamp.rounds):
         with servers.running(side, a2a=True) as server:
@@ -208,7 +209,7 @@ def a2a(results: Results, stamp: Stamp, plan: Plan) -> None:
 
 
 def memory(results: Results, stamp: Stamp, _plan: Plan) -> None:
-    """The memory of every process with five hundred paced streams under way."""
+    """Measures the memory of every process with five hundred active paced streams."""
     section = MemorySection(stamp=stamp, sides={})
     for side in SIDES:
         with servers.running(side) as server:
@@ -219,7 +220,7 @@ def memory(results: Results, stamp: Stamp, _plan: Plan) -> None:
 
 
 def readers_of_one_run(results: Results, stamp: Stamp, plan: Plan) -> None:
-    """What more readers of one run cost."""
+    """Measures the cost of additional readers of one run."""
     section = ReaderSection(stamp=stamp, points=[])
     for count in plan.readers:
         with servers.running("portico") as server:
@@ -230,7 +231,7 @@ def readers_of_one_run(results: Results, stamp: Stamp, plan: Plan) -> None:
 
 
 def stored_runs(results: Results, stamp: Stamp, plan: Plan) -> None:
-    """What more stored runs cost."""
+    """Measures the cost of additional stored runs."""
     section = StoredSection(stamp=stamp, points=[])
     with servers.running("portico") as server:
         for point in stored.measure(server, plan.runs):
@@ -240,7 +241,7 @@ def stored_runs(results: Results, stamp: Stamp, plan: Plan) -> None:
 
 
 def other_users_deletes(results: Results, stamp: Stamp, plan: Plan) -> None:
-    """How long one user waits while another's things are deleted."""
+    """Measures one user's waiting time while another user's data is deleted."""
     section = DeleteSection(stamp=stamp, load=os.getloadavg()[0], deletes=[])
     for found in deletes.measure(plan.deleted_memories, plan.deleted_messages):
         slowest = max(found.during_ms.values())
@@ -250,7 +251,7 @@ def other_users_deletes(results: Results, stamp: Stamp, plan: Plan) -> None:
 
 
 def sandboxes(results: Results, stamp: Stamp, plan: Plan) -> None:
-    """What sandboxes cost in time and memory."""
+    """Measures the time and memory of sandboxes."""
     section = SandboxSection(stamp=stamp, load=os.getloadavg()[0], figures=[])
     for figure in sandbox.measure(plan.sandbox_runs, plan.sandboxes):
         p99 = "" if figure.p99 is None else f", least {figure.least:.2f}, p99 {figure.p99:.2f}"
@@ -260,7 +261,7 @@ def sandboxes(results: Results, stamp: Stamp, plan: Plan) -> None:
 
 
 def telemetry_cost(results: Results, stamp: Stamp, plan: Plan) -> None:
-    """What traces, metrics, the audit and limits cost."""
+    """Measures the cost of traces, metrics, the audit and limits."""
     load, clients = os.getloadavg()[0], CLIENTS // 2
     section = TelemetrySection(stamp=stamp, load=load, clients=clients, seen=[])
     for tokens, way in product((TOKENS, 0), telemetry.WAYS):
@@ -274,7 +275,7 @@ def telemetry_cost(results: Results, stamp: Stamp, plan: Plan) -> None:
 
 
 def searches(results: Results, stamp: Stamp, plan: Plan) -> None:
-    """How long searches take, and how often they find an answer."""
+    """Measures the time of searches, and how often they find an answer."""
     section = SearchSection(stamp=stamp, load=os.getloadavg()[0], searched=[], found=list(search.find()))
     for found in section.found:
         _say(f"{found.ranking}: {found.recall * 100:.1f} % of the answers, MRR {found.reciprocal_rank:.2f}")
@@ -301,7 +302,7 @@ SECTIONS: dict[str, Callable[[Results, Stamp, Plan], None]] = {
 
 
 def _turns(rounds: int) -> Iterator[Side]:
-    """Both sides in every round, each first in every other."""
+    """Yields both sides in every round, in alternating order."""
     for number in range(rounds):
         yield from SIDES if number % 2 == 0 else reversed(SIDES)
 

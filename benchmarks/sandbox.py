@@ -1,6 +1,6 @@
-"""Sandboxes: how long they take to make, to use and to end, and how much memory they need. Portico alone.
+"""Sandboxes: the time to create, use and end them, and their memory. Portico only.
 
-All but the library's own figures go through gRPC to a core in another process.
+All figures except the library's go through gRPC to a core in another process.
 """
 
 import asyncio
@@ -30,27 +30,27 @@ from portico.sandbox.local.backend import LocalBackend
 from portico.sandbox.spec import Spec
 from portico.v1 import sandbox_pb2 as pb
 
-WARM = 12  # runs that do not count
-PAUSE_SECONDS = 0.05  # between runs: a machine that has been quiet is slower at some things, and that counts
+WARM = 12  # runs that are not counted
+PAUSE_SECONDS = 0.05  # between runs: an idle machine is slower at some operations, and this is included
 SETTLE_SECONDS = 2
 BURST = 50
-POOL = 4  # sandboxes that wait
-CHECKPOINTS = 15  # that one kernel may keep, less one
-TREES = 5, 20  # processes that a kill has to find, each with a child
+POOL = 4  # waiting sandboxes
+CHECKPOINTS = 15  # the limit of one kernel, less one
+TREES = 5, 20  # processes that a kill must find, each with a child
 PANDAS = "import pandas\nint(pandas.DataFrame({'a': range(4)})['a'].sum())"
 ORPHANS = """
 import subprocess
 for _ in range({}):
     subprocess.Popen("trap '' TERM HUP; sleep 1000; true", shell=True, start_new_session=True)
 """
-# Somebody else's sandbox, started beside each figure: what it takes tells how fast a machine is at such work.
+# Another sandbox, started beside each figure, shows the machine's speed for this kind of work.
 YARDSTICK = (
     *("bwrap", "--unshare-all", "--uid", "1000", "--gid", "1000", "--proc", "/proc", "--dev", "/dev"),
     *("--tmpfs", "/tmp", "--ro-bind", "/usr", "/usr", "--ro-bind", "/etc", "/etc"),
     *("--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"),
     "true",
 )
-YARDSTICKS = 40  # starts
+YARDSTICKS = 40  # starts of it
 TRIES = 3
 
 P = ParamSpec("P")
@@ -58,7 +58,7 @@ Measured = Coroutine[Any, Any, list[SandboxFigure]]
 
 
 def measure(runs: int, crowd: int) -> Iterator[SandboxFigure]:
-    """Every figure, each over so many runs; the crowd is how many sandboxes are to live at once."""
+    """Measures every figure over this many runs; `crowd` is the number of sandboxes that live at once."""
     refused = asyncio.run(_image())
     with core.running("--sandbox-pool-size", "0") as started:
         yield from asyncio.run(_one_by_one(started, runs))
@@ -92,7 +92,7 @@ async def _one_by_one(started: core.Core, runs: int) -> list[SandboxFigure]:
 
 
 async def _image() -> str:
-    """Makes the image that containers are made of; empty, or why there is none."""
+    """Builds the image of the containers; returns an empty text, or the reason for a failure."""
     try:
         await images.build(DockerSettings(), local_root=True)
     except errors.BackendUnavailable as error:
@@ -118,7 +118,7 @@ async def _warm(started: core.Core, runs: int) -> list[SandboxFigure]:
 
 
 def _undisturbed(measure: Callable[P, Measured]) -> Callable[P, Measured]:
-    """Of some tries, made while the host takes CPUs away, the one in which it took least."""
+    """Returns the try with the least CPU time taken by the host; repeats while the host takes much."""
 
     @wraps(measure)
     async def tried(*args: P.args, **options: P.kwargs) -> list[SandboxFigure]:
@@ -143,8 +143,11 @@ async def _creates(
     calls: bool = False,
     row: int = 1,
 ) -> list[SandboxFigure]:
-    """Each run makes a sandbox, has a cell's result, and ends it: one stream for both, or a call each. There
-    is a pause after each, or after so many in a row."""
+    """Measures runs that create a sandbox, execute a cell and end the sandbox, over one stream or with a call
+    each.
+
+    There is a pause after each run, or after this many in a row.
+    """
     times = []
     result = "2" if spec is None or not spec.preload else "6"
     for number in range(WARM + runs):
@@ -166,7 +169,7 @@ async def _creates(
 
 @_undisturbed
 async def _touches(client: Client, runs: int) -> list[SandboxFigure]:
-    """What a call takes that does nothing, after the same pauses."""
+    """Measures a call without any work, after the same pauses."""
     sandbox_id, times = await _create(client), []
     for _ in range(WARM + runs):
         times.append(await _timed(client.sandboxes.touch(sandbox_id)))
@@ -177,7 +180,7 @@ async def _touches(client: Client, runs: int) -> list[SandboxFigure]:
 
 @_undisturbed
 async def _cells(client: Client, runs: int) -> list[SandboxFigure]:
-    """Over one stream, and with a call for each."""
+    """Measures cells over one stream, and with a call for each."""
     sandbox_id = await _create(client)
     calls = [await _timed(_run(client, sandbox_id, "1 + 1", "2")) for _ in range(WARM + runs)]
     async with client.sandboxes.cells(sandbox_id) as cells:
@@ -189,7 +192,7 @@ async def _cells(client: Client, runs: int) -> list[SandboxFigure]:
 
 @_undisturbed
 async def _checkpoints(client: Client, runs: int) -> list[SandboxFigure]:
-    """Each kernel keeps as many as it may; after each a name changes, and comes back."""
+    """Measures checkpoints: each kernel keeps the maximum; after each a name changes and is restored."""
     taken: list[float] = []
     back: list[float] = []
     while len(taken) < runs:
@@ -206,7 +209,7 @@ async def _checkpoints(client: Client, runs: int) -> list[SandboxFigure]:
 
 @_undisturbed
 async def _kills(client: Client, runs: int, tree: int) -> list[SandboxFigure]:
-    """A sandbox whose cell has left processes behind that ignore all they can; none is left afterwards."""
+    """Measures the end of a sandbox whose cell left processes that ignore signals; none may remain."""
     times = []
     for _ in range(WARM + runs):
         sandbox_id = await _create(client)
@@ -217,7 +220,7 @@ async def _kills(client: Client, runs: int, tree: int) -> list[SandboxFigure]:
 
 @_undisturbed
 async def _bursts(client: Client, rounds: int) -> list[SandboxFigure]:
-    """One after the other: for each but the first, some wait on account of the one before."""
+    """Measures bursts one after the other: some sandboxes of each wait because of the previous burst."""
     times = []
     for _ in range(1 + rounds):
         times += await _burst(client)
@@ -227,7 +230,7 @@ async def _bursts(client: Client, rounds: int) -> list[SandboxFigure]:
 
 @_undisturbed
 async def _first_rushes(rounds: int) -> list[SandboxFigure]:
-    """Each the first of a core, which has made one sandbox before."""
+    """Measures the first burst of a core that has created one sandbox before."""
     times = []
     for _ in range(rounds):
         with core.running("--sandbox-pool-size", "0") as started:
@@ -241,7 +244,7 @@ async def _first_rushes(rounds: int) -> list[SandboxFigure]:
 
 
 async def _burst(client: Client) -> list[float]:
-    """So many at once, each with a cell's result; the time of each since all of them were asked for."""
+    """Creates many sandboxes at once and executes a cell in each; returns the times since the start."""
     began = time.perf_counter()
 
     async def one() -> tuple[str, float]:
@@ -257,7 +260,7 @@ async def _burst(client: Client) -> list[float]:
 
 @_undisturbed
 async def _library(runs: int) -> list[SandboxFigure]:
-    """The same without a server: what gRPC costs is the difference."""
+    """Measures the same without a server: the difference is the cost of gRPC."""
     made = []
     async with LocalBackend() as backend:
         for _ in range(WARM + runs):
@@ -276,7 +279,7 @@ async def _library(runs: int) -> list[SandboxFigure]:
 
 
 async def _crowd(started: core.Core, count: int) -> list[SandboxFigure]:
-    """Many that live at once: their memory when nothing happens, and each one's answer."""
+    """Measures many live sandboxes: their memory when idle, and the answer of each."""
     before = psutil.virtual_memory().available
     async with Client(started.target, timeout=120) as client, _quiet():
         turns = asyncio.Semaphore(8)
@@ -296,7 +299,8 @@ async def _crowd(started: core.Core, count: int) -> list[SandboxFigure]:
         await asyncio.sleep(SETTLE_SECONDS)
         inside = [process for process in started.children() if process.pid not in idle]
         numbers = {process.pid for process in inside}
-        sandboxes = sum(process.ppid() not in numbers for process in inside)  # those that wait are some
+        # waiting sandboxes are among them
+        sandboxes = sum(process.ppid() not in numbers for process in inside)
         shared = sum(process.memory_full_info().pss for process in inside) / 2**20 / sandboxes
         gone = (before - psutil.virtual_memory().available) / 2**20 / count
         answers = [await _timed(_run(client, sandbox_id, "x * 0", "0")) for sandbox_id in made]
@@ -311,7 +315,7 @@ async def _crowd(started: core.Core, count: int) -> list[SandboxFigure]:
 
 @asynccontextmanager
 async def _quiet() -> AsyncIterator[None]:
-    """As many processes as there are to be need as many descriptors."""
+    """Raises the limit of descriptors to the number of processes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
@@ -333,7 +337,7 @@ async def _run(client: Client, sandbox_id: str, code: str, expected: str = "") -
 
 
 async def _check(events: AsyncIterator[pb.RunCellResponse], code: str, expected: str = "") -> None:
-    """A cell's. Raises BrokenReply for a wrong answer: it has no speed."""
+    """Checks a cell's events. Raises BrokenReply for a wrong result, whose speed means nothing."""
     result, ended = b"", False
     async for event in events:
         kind = event.WhichOneof("event")
@@ -352,7 +356,7 @@ async def _timed(work: Awaitable[object]) -> float:
 
 
 def _figure(name: str, seconds: Sequence[float], pause: float = 0) -> SandboxFigure:
-    """The yardstick is measured now, with the same pauses between."""
+    """Builds a figure with a yardstick that is measured now, with the same pauses."""
     milliseconds = [one * 1e3 for one in seconds]
     return SandboxFigure(
         name=name,
@@ -366,7 +370,7 @@ def _figure(name: str, seconds: Sequence[float], pause: float = 0) -> SandboxFig
 
 
 def _yardstick(pause: float) -> float | None:
-    """What bubblewrap takes, in ms; None where there is none."""
+    """Returns the time of bubblewrap in ms; None without bubblewrap."""
     if shutil.which("bwrap") is None:
         return None
     times = []

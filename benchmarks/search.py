@@ -1,7 +1,7 @@
-"""Search: how long it takes with many memories, and how often it finds the answer to a question.
+"""Search: its time with many memories, and how often it finds the answer to a question.
 
-Memories have 8 to 24 words, most of them common ones. The core has the database that is filled before, and is
-asked through gRPC, one call after another. Beside the ranking is what FTS5's own finds of the same.
+Memories have 8 to 24 words, most of them common ones. The core opens a database that was filled before,
+and is called through gRPC, one call after another. FTS5's own ranking is measured beside Portico's.
 """
 
 import asyncio
@@ -29,17 +29,17 @@ FIRST = 10
 BATCH = 1000
 WARM = 10
 
-# How many words a query has, and from where in the vocabulary, the commonest first.
+# The number of words of a query, and their place in the vocabulary, most common words first.
 QUERIES = {"five words": (5, 5, 3000), "four common words": (4, 0, 20), "the commonest word": (1, 0, 1)}
 
 
 def crowds(fraction: int) -> tuple[tuple[int, int], ...]:
-    """Users, and memories of each: one in so many of them all."""
+    """Returns the numbers of users and of memories of each, reduced to one in `fraction`."""
     return (10_000 // fraction, 50), (1, 500_000 // fraction)
 
 
 def measure(users: int, each: int, searches: int) -> Iterator[Searched]:
-    """Fill a database, and search in it for users by chance."""
+    """Fills a database, and searches in the memories of random users."""
     drawn = random.Random(1)
     with tempfile.TemporaryDirectory(prefix="portico-bench-") as name:
         store = f"sqlite:///{name}/portico.db"
@@ -57,7 +57,7 @@ def measure(users: int, each: int, searches: int) -> Iterator[Searched]:
 
 
 async def _ask(target: str, query: str, users: int, searches: int, drawn: random.Random) -> list[float]:
-    """The milliseconds that each search took, after some to warm up."""
+    """Returns the milliseconds of each search, after some searches for warming up."""
     number, first, behind = QUERIES[query]
     times = []
     async with Client(target) as client:
@@ -93,7 +93,7 @@ async def _fill(store: str, users: int, each: int, drawn: random.Random) -> None
 
 
 def find() -> Iterator[Found]:
-    """How good the ranking is, and FTS5's."""
+    """Measures the quality of the ranking, and of FTS5's."""
     made = [converse(seed) for seed in range(CONVERSATIONS)]
     yield _judged("FTS5's bm25()", made, [_by_fts5(conversation) for conversation in made])
     yield _judged("Portico", made, asyncio.run(_by_portico(made)))

@@ -1,4 +1,4 @@
-"""Starts and stops the two sides, one at a time, each with the Python that belongs to it."""
+"""Starts and stops the two sides, one at a time, each with its own Python."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ ROLES = {"portico.cli": "supervisor", "portico.core": "core", "portico.gateways"
 
 
 class NotStarted(Exception):
-    """A side did not come up."""
+    """A side did not start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Server:
     port: int
     process: psutil.Process
     directory: Path
-    credential: str = ""  # an API key, where every call needs one
+    credential: str = ""  # an API key, if every call requires one
 
     @property
     def address(self) -> tuple[str, int]:
@@ -52,11 +52,11 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def memory(self) -> list[Process]:
-        """Of every process of this side."""
+        """Returns the memory of every process of this side."""
         return sorted((_memory(self.side, each) for each in self._tree()), key=lambda process: process.role)
 
     def cpu_seconds(self) -> dict[str, float]:
-        """What its processes have spent, by their roles."""
+        """Returns the CPU seconds of its processes by role."""
         spent: dict[str, float] = {}
         for process in self._tree():
             times, role = process.cpu_times(), _role(self.side, process.cmdline())
@@ -75,8 +75,11 @@ def running(
     environment: Mapping[str, str] | None = None,
     credential: str = "",
 ) -> Iterator[Server]:
-    """The side, ready, with nothing stored; stopped again at the end. A2A's peer is its own SDK. With a
-    credential, an API key that may do everything, Portico asks for one."""
+    """Starts a side with an empty store; stops it at the end.
+
+    The peer of A2A is its SDK. With `credential`, Portico requires an API key, and the server has one with
+    all scopes.
+    """
     port, rpc_port = free_ports(2)
     with tempfile.TemporaryDirectory(prefix="portico-bench-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
@@ -117,7 +120,7 @@ def needs() -> None:
 
 
 def free_ports(count: int) -> Sequence[int]:
-    """Ports that nothing listens on."""
+    """Returns ports on which nothing listens."""
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [listener.getsockname()[1] for listener in listeners]
     for listener in listeners:
@@ -142,7 +145,7 @@ def _wait_until_ready(child: subprocess.Popen[bytes], port: int, path: str, log:
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
-    """The whole process group: first asked, then killed."""
+    """Stops the whole process group: first SIGTERM, then SIGKILL."""
     child.send_signal(signal.SIGTERM)
     try:
         child.wait(STOP_SECONDS)
@@ -151,7 +154,7 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
     try:
         os.killpg(child.pid, signal.SIGKILL)
     except ProcessLookupError:
-        pass  # all of it has ended
+        pass  # the group has ended
     child.wait()
 
 

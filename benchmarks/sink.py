@@ -1,4 +1,4 @@
-"""A collector that takes everything and keeps nothing: `python -m benchmarks.sink PORT`."""
+"""A collector that accepts and discards everything: `python -m benchmarks.sink PORT`."""
 
 import asyncio
 import sys
@@ -18,7 +18,7 @@ async def _take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await reader.readexactly(int(fields[b"content-length"]))
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
     except (asyncio.IncompleteReadError, ConnectionError):
-        pass  # the exporter has left
+        pass  # the exporter has disconnected
     finally:
         writer.close()
 

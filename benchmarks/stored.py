@@ -1,4 +1,4 @@
-"""Runs in the log: what replies and reads cost with 1 k, 10 k, 100 k of them. Portico alone."""
+"""Runs in the log: the cost of replies and reads with 1 k, 10 k and 100 k runs. Portico only."""
 
 from collections.abc import Iterator, Sequence
 from statistics import median
@@ -13,12 +13,12 @@ from benchmarks.wires import PROCESS
 
 CLIENTS = 50
 WAITS = 100
-LOAD_SECONDS = 3  # short, since what it asks for is stored too
+LOAD_SECONDS = 3  # short, because these replies are stored too
 READS = 50
 
 
 def measure(server: Server, levels: Sequence[int]) -> Iterator[Stored]:
-    """Fill the log to each level with empty replies, and measure there."""
+    """Fills the log to each level with empty replies, and measures there."""
     with Client(server.address) as client:
         oldest = events(client.fetch(PROCESS.ask("0")).raw)[0]["id"]
     runs = 1
@@ -45,7 +45,7 @@ def measure(server: Server, levels: Sequence[int]) -> Iterator[Stored]:
 
 
 def _fill(server: Server, runs: int) -> None:
-    """Exactly so many more runs."""
+    """Adds exactly this many runs."""
     left = runs - CLIENTS
     done = 0
 
@@ -61,7 +61,7 @@ def _fill(server: Server, runs: int) -> None:
 
 
 def _read(server: Server, path: str) -> float:
-    """The median milliseconds of a GET."""
+    """Returns the median milliseconds of a GET."""
     with Client(server.address) as client:
         replies = [client.fetch(read(path)) for _ in range(READS)]
     if not all(reply.raw.startswith(OK) for reply in replies):

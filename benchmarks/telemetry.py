@@ -1,9 +1,10 @@
-"""What it costs an operator to see and to limit: the same load with nothing, and with metrics, traces, the
-audit, limits, and all of them.
+"""The cost of observability and limits: the same load without them, and with metrics, traces, the audit,
+limits, and all of them.
 
-Each way is loaded at the same time as one with nothing, both of them new, so that whatever the machine does
-meets both alike: one after the other they would differ by more than what is measured. What lies between two
-with nothing is noise. Every request is another user's, and has a credential in all ways.
+Each variant runs at the same time as a plain server, both newly started, so that load on the machine
+affects both equally: one after the other, the difference would exceed the measured effect. The difference
+between two plain servers is noise. Every request belongs to another user, and has a credential in all
+variants.
 """
 
 import subprocess
@@ -25,7 +26,7 @@ AUDIT = {"PORTICO_CORE_AUDIT_LOG": "audit.jsonl"}
 _MANY = ("TENANT_STORED_BYTES", "USER_STORED_BYTES", "TENANT_REQUESTS", "USER_REQUESTS", "RUN_TOKENS")
 _SOME = ("RUNNING_RUNS", "TENANT_RUNNING_RUNS", "USER_RUNNING_RUNS", "TENANT_QUEUED_RUNS", "USER_QUEUED_RUNS")
 _FEW = ("RUN_WALL_SECONDS", "RUN_TOOL_CALLS", "RUN_CHILD_RUNS")
-# All that there are, and none that anybody meets.
+# All limits, with values that no request reaches.
 LIMITS = {
     f"PORTICO_CORE_{name}": most
     for names, most in ((_MANY, "1000000000000"), (_SOME, "10000"), (_FEW, "600"))
@@ -48,8 +49,10 @@ WARM_SECONDS = 4
 def measure(
     way: str, *, tokens: int, clients: int, seconds: int, rounds: int
 ) -> Iterator[tuple[Spent, Spent]]:
-    """CPU ms that a reply takes of Portico's processes by their roles, with nothing and in this way, in each
-    round. Each of the two has so many clients."""
+    """Returns the CPU ms per reply of Portico's processes by role, plain and in this variant, for each round.
+
+    Each of the two servers has this many clients.
+    """
     with _collector() as url, ThreadPoolExecutor(2) as pool, ExitStack() as stack:
 
         def start(more: Mapping[str, str] | None) -> Server:
@@ -67,7 +70,7 @@ def measure(
             before = [server.cpu_seconds() for server in pair]
             counts = list(pool.map(replies, pair, (seconds, seconds)))
             after = [server.cpu_seconds() for server in pair]
-            # The clients' last requests are cut off, and their work is in neither figure.
+            # The clients' last requests are cut off; their cost is in neither figure.
             spent = zip(before, after, counts, strict=True)
             off, on = (
                 {role: (end[role] - begin[role]) / count * 1e3 for role in end} for begin, end, count in spent

@@ -1,4 +1,4 @@
-"""The protocols that are measured: what is asked in each, and whether a reply is what was asked for."""
+"""The measured protocols: the request of each, and the check of a reply."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from uuid import uuid4
 from benchmarks.requests import BrokenReply, events, post
 
 Events = Sequence[dict[str, Any]]
-NUMBER = "{n}"  # in a body's template: another in every request
+NUMBER = "{n}"  # in a body's template: different in every request
 _numbers = count(1)
 _prefix = uuid4().hex[:8]
 
@@ -21,27 +21,28 @@ class Wire:
     """A protocol over HTTP and server-sent events, with the same path on both sides."""
 
     path: str
-    body: Callable[[str], dict[str, Any]]  # what asks the benchmarks' agent for a text
-    said: Callable[[Events], list[str]]  # the tokens of a whole reply; raises BrokenReply for another
+    body: Callable[[str], dict[str, Any]]  # returns the body that sends a text to the benchmarks' agent
+    # returns the tokens of a complete reply; raises BrokenReply for another reply
+    said: Callable[[Events], list[str]]
 
     def template(self, text: str) -> str:
-        """The body for `text`, with NUMBER where each request has one of its own."""
+        """Returns the body for `text`, with NUMBER in place of each request's own number."""
         return json.dumps(self.body(text), separators=(",", ":"))
 
     def ask(self, text: str, credential: str = "") -> bytes:
-        """A whole request."""
+        """Returns a complete request."""
         body = self.template(text).replace(NUMBER, f"{_prefix}{next(_numbers)}")
         return post(self.path, body.encode(), credential)
 
     def check(self, reply: bytes, tokens: int) -> None:
-        """Raises BrokenReply unless it is whole and has every token."""
+        """Raises BrokenReply unless the reply is complete and has every token."""
         said = self.said(events(reply))
         if said != [f"tok{number} " for number in range(tokens)]:
             raise BrokenReply(f"{len(said)} tokens and not {tokens}")
 
 
 def _process_body(text: str) -> dict[str, Any]:
-    # A user and a session of its own: the peer refuses concurrent requests that share them.
+    # A user and a session for each request: the peer refuses concurrent requests that share them.
     message = {"role": "user", "type": "message", "content": [{"type": "text", "text": text}]}
     return {"input": [message], "session_id": f"s-{NUMBER}", "user_id": f"u-{NUMBER}"}
 
@@ -64,12 +65,12 @@ def _responses_body(text: str) -> dict[str, Any]:
 
 
 def _responses_said(got: Events) -> list[str]:
-    # Numbers are not looked at: the peer's are not dense.
+    # Sequence numbers are not checked: the peer's have gaps.
     ends = [n for n, event in enumerate(got) if event["type"] == "response.completed"]
     if ends != [len(got) - 1]:
         raise BrokenReply(f"it ends with {got[-1]!r}")
     said = [str(event["delta"]) for event in got if event["type"] == "response.output_text.delta"]
-    # The peer brings a text as a whole, with the message's end.
+    # The peer sends a whole text with the message's end.
     whole = "".join(item["content"][0]["text"] for item in got[-1]["response"]["output"])
     return said or re.findall(r"tok\d+ ", whole)
 

@@ -1,4 +1,4 @@
-"""wrk as load: many clients, each with one request after the other."""
+"""Generates load with wrk: many clients, each with one request after the other."""
 
 import json
 import resource
@@ -28,17 +28,18 @@ def load(
     pace: str = "",
     spread: float = 0,
 ) -> Throughput:
-    """Replies of so many tokens. A client beside wrk checks whole replies all the while.
+    """Measures replies of this many tokens. A client beside wrk checks complete replies meanwhile.
 
-    `pace` is what the agent is asked for beside the number; the clients begin spread over so many seconds.
+    `pace` is the agent's instruction before the number; the starts of the clients are spread over `spread`
+    seconds.
     """
     text = f"{pace} {tokens}".lstrip()
     sampler = _Sampler(server, tokens, wire, text)
     with sampler:
         seen = _wrk(server, wire, text, clients, seconds, spread)
     _check(seen, sampler.reply_bytes, clients)
-    # By bytes, so that the replies in flight at the end count by what had arrived of them: slow
-    # servers answer fifty clients in lockstep, and whole replies come in steps of fifty.
+    # Counted by bytes, so that replies in flight at the end count in proportion: slow servers answer fifty
+    # clients in lockstep, and complete replies come in steps of fifty.
     replies = seen["bytes"] / sampler.reply_bytes
     return Throughput(
         replies_per_second=replies / (seen["duration"] / 1e6),
@@ -69,7 +70,7 @@ def _wrk(server: Server, wire: Wire, text: str, clients: int, seconds: int, spre
 
 
 def _spent() -> float:
-    """The CPU seconds of what has been started and has ended."""
+    """Returns the CPU seconds of child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -85,7 +86,7 @@ def _check(seen: dict[str, Any], reply_bytes: int, clients: int) -> None:
 
 
 class _Sampler:
-    """Asks twice a second, beside the load, and checks the whole reply."""
+    """Sends a request twice a second beside the load, and checks the complete reply."""
 
     def __init__(self, server: Server, tokens: int, wire: Wire, text: str) -> None:
         self.reply_bytes = 0

@@ -1,4 +1,4 @@
-"""The benchmarks' agent for Portico; peer/app.py is the same for the peer."""
+"""The benchmarks' agent for Portico; peer/app.py has the same agent for the peer."""
 
 import asyncio
 import time
@@ -13,7 +13,9 @@ app = AgentApp("tokens", "Says as many tokens as it is asked for.")
 async def query(
     self: AgentApp, msgs: Sequence[Message], request: AgentRequest, context: Context
 ) -> AsyncIterator[str]:
-    """Yields tokens: "200" at once, "paced 200" one per 20 ms, "stamped 200" the time of each, paced."""
+    """Yields tokens: "200" without pauses, "paced 200" one per 20 ms, "stamped 200" paced and with the time
+    of each.
+    """
     *pace, count = msgs[-1].text.split()
     for number in range(int(count)):
         if pace:

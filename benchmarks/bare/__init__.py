@@ -1,6 +1,7 @@
-"""The least that brings an agent's tokens from one process through another to HTTP: a yardstick.
+"""A yardstick: the minimal relay of an agent's tokens from one process through another to HTTP.
 
-The same libraries in the same shape as Portico's core and SSE gateway: one stream between them that carries
-frames of many replies, each written to SQLite before it goes out. There are no runs, no readers that come
-back, no limits, no sessions and no credit: who asks gets tokens. What it holds tells how fast a machine is.
+It uses the same libraries as Portico's core and SSE gateway in the same arrangement: one stream between
+the processes carries frames of many replies, and each frame is written to SQLite before it is sent. It has
+no runs, no resuming readers, no limits, no sessions and no credit. Its capacity shows the speed of a
+machine.
 """

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.bare PORT DIRECTORY`: both processes, until SIGTERM."""
+"""`python -m benchmarks.bare PORT DIRECTORY`: runs both processes until SIGTERM."""
 
 import signal
 import subprocess
@@ -12,7 +12,8 @@ def main(port: str, directory: str) -> None:
         subprocess.Popen([sys.executable, "-m", f"benchmarks.bare.{name}", *more]) for name, *more in commands
     ]
     ends = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # now, since the children would have it too
+    # blocked only now, because child processes would inherit it
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     signal.sigwait(ends)
     for child in children:
         child.terminate()

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.bare.core SOCKET DATABASE`: paced tokens over one stream."""
+"""`python -m benchmarks.bare.core SOCKET DATABASE`: sends paced tokens over one stream."""
 
 import asyncio
 import sqlite3
@@ -16,7 +16,7 @@ SERVICE = "portico.v1.QueryService"
 
 
 class Core:
-    """Says what it is asked for."""
+    """Sends the requested tokens."""
 
     def __init__(self, database: str) -> None:
         self._log = sqlite3.connect(database, isolation_level=None)
@@ -69,7 +69,7 @@ class Core:
 
 
 async def tokens(count: int) -> AsyncIterator[str]:
-    """As the benchmarks' agent says them."""
+    """Yields the same tokens as the benchmarks' agent."""
     for number in range(count):
         await asyncio.sleep(0.02)
         yield f"tok{number} "

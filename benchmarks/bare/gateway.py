@@ -1,4 +1,4 @@
-"""`python -m benchmarks.bare.gateway PORT SOCKET`: what the core says as server-sent events."""
+"""`python -m benchmarks.bare.gateway PORT SOCKET`: serves the core's tokens as server-sent events."""
 
 import asyncio
 import sys
@@ -39,7 +39,7 @@ class Link:
                     self._replies[frame.stream_id].put_nowait(frame)
 
     async def ask(self, text: str) -> AsyncIterator[pb.StreamFrame]:
-        """The frames of one reply."""
+        """Yields the frames of one reply."""
         stream_id = next(self._ids)
         frames = self._replies[stream_id] = asyncio.Queue()
         request = pb.MultiplexRequest()
@@ -59,7 +59,7 @@ class Link:
 
 
 class Events(Response):
-    """A reply as it comes."""
+    """Streams a reply as it arrives."""
 
     def __init__(self, frames: AsyncIterator[pb.StreamFrame]) -> None:
         self._frames = frames

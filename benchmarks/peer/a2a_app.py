@@ -1,4 +1,4 @@
-"""The benchmarks' agent on a2a-sdk's own request handler and in-memory store: python a2a_app.py PORT."""
+"""The benchmarks' agent on a2a-sdk's request handler and in-memory store: python a2a_app.py PORT."""
 
 import logging
 import sys
@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 
 class Tokens(AgentExecutor):
-    """Says as many tokens as it is asked for."""
+    """Sends the requested number of tokens."""
 
     async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
         assert context.task_id is not None
@@ -45,7 +45,7 @@ class Tokens(AgentExecutor):
 
 
 async def health(request: Request) -> PlainTextResponse:
-    """It answers."""
+    """Reports that the server is ready."""
     return PlainTextResponse("ok")
 
 

@@ -1,7 +1,7 @@
-"""The peer serving the benchmarks' agent, to be run by its own Python: app.py PORT.
+"""Serves the benchmarks' agent with the peer, in the peer's own Python: app.py PORT.
 
-The same agent as agents/tokens.py. It is a Runner of framework "text", the peer's cheapest way to
-stream, and its logging is off.
+The agent is the same as in agents/tokens.py. It is a Runner of framework "text", the peer's cheapest way
+to stream, with logging disabled.
 """
 
 # The peer lives in a venv of its own (.peer), so its types are unknown here.
@@ -17,7 +17,7 @@ from agentscope_runtime.engine.runner import Runner
 
 
 class Tokens(Runner):
-    """Says as many tokens as the text asks for: "200" at once, "paced 200" one per 20 ms."""
+    """Yields the requested number of tokens: "200" without pauses, "paced 200" one per 20 ms."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A2A gateways on real ports before a real core with a small agent, in the test's own loop; and clients."""
+"""A2A gateways on real ports before a real core with a small agent, in the test's event loop; and clients."""
 
 import asyncio
 import json
@@ -80,7 +80,7 @@ def scripted_agents() -> list[AgentApp]:
             case "quiet":
                 yield "."
                 await asyncio.sleep(600)
-            case "why":  # why FILE: writes down why it was cancelled
+            case "why":  # why FILE: writes the reason of its cancellation
                 yield "."
                 try:
                     await asyncio.sleep(600)
@@ -147,7 +147,7 @@ class Gateway:
     async def client(
         self, binding: str, *, agent: str = "", version: str = "1.0", streaming: bool = True
     ) -> Client:
-        """The SDK's own, on the card's interface of this binding and version."""
+        """Returns the SDK's client for the card's interface of this binding and version."""
         card = await self.card(agent)
         kept = [
             interface
@@ -163,7 +163,7 @@ class Gateway:
             streaming=streaming,
         )
         client = ClientFactory(config).create(card)
-        if binding == "GRPC":  # the HTTP client is not its own
+        if binding == "GRPC":  # the client does not own the HTTP client
             self.stack.push_async_callback(client.close)
         return client
 
@@ -186,7 +186,7 @@ async def running_gateway(directory: Path, **settings: Any) -> AsyncIterator[Gat
         rpc = f"127.0.0.1:{probe.getsockname()[1]}"
     given = A2aSettings(**{**told, "grpc_listen": rpc, **settings})
     site = GatewaySite([A2aGateway(given)], given)
-    # With its protocol named, or asyncio leaves Nagle's delay on.
+    # With an explicit protocol number, because asyncio otherwise leaves Nagle's delay on.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
     listening.listen(100)

@@ -1,4 +1,4 @@
-"""Code that runs as somebody's call."""
+"""Executes code as the call of a principal."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from portico.model.identity import Principal
 
 @contextmanager
 def calling(who: Principal) -> Iterator[None]:
-    """Within it, and in tasks that begin there, that is the caller."""
+    """Sets the principal inside the block, and in tasks that start there."""
     token = current_principal._calling.set(who)
     try:
         yield

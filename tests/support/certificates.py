@@ -1,4 +1,4 @@
-"""Certificates for tests: an authority, and what it signs."""
+"""Certificates for tests: an authority, and the certificates that it signs."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -10,11 +10,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-DAYS = (-0.01, 1.0)  # from and until when certificates are valid, from now
+DAYS = (-0.01, 1.0)  # days from now between which certificates are valid
 
 
 class Authority:
-    """Signs certificates of 127.0.0.1, localhost and other names, and writes them as files of a directory."""
+    """Signs certificates of 127.0.0.1, localhost and other names, and writes them as files in a directory."""
 
     def __init__(self, directory: Path, name: str = "authority", days: tuple[float, float] = DAYS) -> None:
         self._directory = directory
@@ -32,8 +32,11 @@ class Authority:
         local: bool = True,
         curve: ec.EllipticCurve | None = None,
     ) -> tuple[Path, Path]:
-        """The files of a certificate and its key: of this machine, unless it is not local, and the hosts;
-        valid from and until so many days from now."""
+        """Returns the files of a certificate and its key.
+
+        The certificate is valid for the hosts, for this machine if `local`, and between the given days
+        from now.
+        """
         key = ec.generate_private_key(curve or ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))] if local else []

@@ -1,4 +1,4 @@
-"""An OTLP collector: what processes export over HTTP, as dictionaries."""
+"""An OTLP collector that keeps the data that processes export over HTTP, as dictionaries."""
 
 import threading
 import time
@@ -31,14 +31,14 @@ class SeenSpan:
 
 @dataclass(slots=True)
 class Collector:
-    """What has come in so far."""
+    """The exported data so far."""
 
     url: str = ""
     spans: list[SeenSpan] = field(default_factory=list)
     metrics: set[str] = field(default_factory=set)
 
     def environment(self) -> dict[str, str]:
-        """Of a process that is to export here."""
+        """Returns the environment of a process that exports to this collector."""
         return {
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.url,
             "OTEL_BSP_SCHEDULE_DELAY": "50",
@@ -46,7 +46,7 @@ class Collector:
         }
 
     def trace(self, trace_id: str, enough: Callable[[list[SeenSpan]], bool]) -> list[SeenSpan]:
-        """The spans of a trace, once there are enough."""
+        """Returns the spans of a trace, once there are enough of them."""
         until = time.monotonic() + SECONDS
         while True:
             found = [span for span in list(self.spans) if span.trace_id == trace_id]

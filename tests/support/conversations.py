@@ -1,7 +1,7 @@
-"""Made conversations of two friends over many sessions, with questions whose answers are known turns.
+"""Generated conversations of two friends over many sessions, with questions whose answers are known turns.
 
-A topic has turns that lead to it, turns that answer, and questions that say the same in other words;
-what fills them is drawn from lists, so several turns speak of the same things and one has the answer.
+A topic has turns that lead to it, turns that answer, and questions that ask for the same in other words.
+Its details come from lists, so several turns mention the same subjects and one has the answer.
 """
 
 import random
@@ -68,7 +68,9 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One turn that leads to the answer, ways to answer, and ways to ask for it. {other} is who listens."""
+    """A turn that leads to the answer, forms of the answer, and forms of the question. {other} is the
+    listener.
+    """
 
     leads: Sequence[str]
     answers: Sequence[str]
@@ -173,14 +175,16 @@ CHATTER = [
 
 @dataclass(slots=True)
 class Conversation:
-    """Sessions of turns, and questions with the turn that answers: which session, and which of its turns."""
+    """Sessions of turns, and questions with the session and the turn that answer them."""
 
     sessions: list[list[str]] = field(default_factory=list)
     questions: list[tuple[str, tuple[int, int]]] = field(default_factory=list)
 
 
 def converse(seed: int, sessions: int = 16) -> Conversation:
-    """The same for the same seed. Each session has one of the topics for each of the two."""
+    """Returns the same conversation for the same seed. Each session has one topic for each of the two
+    friends.
+    """
     drawn = random.Random(seed)
     names = drawn.sample(NAMES, 2)
     made = Conversation()

@@ -1,4 +1,4 @@
-"""Real processes: what `portico run` starts, and what may happen to it."""
+"""Real processes: those that `portico run` starts, and faults that they must survive."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ READY_SECONDS = 120
 
 
 def free_port() -> int:
-    """A port that nothing listens on."""
+    """Returns a port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -25,7 +25,7 @@ def free_port() -> int:
 
 
 class Deployment:
-    """A `portico run` of a file, in a directory of its own."""
+    """A `portico run` of a file, in its own directory."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Deployment:
         command: list[str] | None = None,
         ports: tuple[int, int] | None = None,
     ) -> None:
-        """`command` starts it another way, on the HTTP and gRPC ports that are given with it."""
+        """Starts it; `command` starts it in another way, on the given HTTP and gRPC ports."""
         self.directory = directory
         self.log = directory / "portico.log"
         self.http_port, self.grpc_port = ports or (free_port(), free_port())
@@ -63,7 +63,7 @@ class Deployment:
         try:
             self.wait_ready()
         except BaseException:
-            self.process.kill()  # what it started ends with it
+            self.process.kill()  # its child processes end with it
             raise
 
     def wait_ready(self) -> None:
@@ -77,7 +77,7 @@ class Deployment:
         raise AssertionError(self.log.read_text())
 
     def _ready(self) -> bool:
-        # A client of httpx's for each look would take more of the machine than what is waited for.
+        # A new httpx client for each check would use more CPU time than the process that starts.
         connection = HTTPConnection("127.0.0.1", self.http_port, timeout=5)
         try:
             connection.request("GET", "/readiness")
@@ -88,7 +88,7 @@ class Deployment:
             connection.close()
 
     def child(self, module: str) -> psutil.Process:
-        """The core's process (portico.core) or the gateway's (portico.gateways)."""
+        """Returns the core's process (portico.core) or the gateway's (portico.gateways)."""
         until = time.monotonic() + READY_SECONDS
         while time.monotonic() < until:
             for child in self.process.children():
@@ -101,7 +101,7 @@ class Deployment:
         raise AssertionError(f"no {module} process; {self.log.read_text()}")
 
     def kill(self, module: str) -> None:
-        """kill -9 of a child; its supervisor starts another."""
+        """Kills a child with SIGKILL; its supervisor starts another."""
         child = self.child(module)
         child.kill()
         child.wait(10)
@@ -120,12 +120,12 @@ class Deployment:
 
 
 def ask(text: str, **more: object) -> dict[str, object]:
-    """A request body of the SSE gateway."""
+    """Returns a request body of the SSE gateway."""
     return {"input": [{"role": "user", "content": [{"type": "text", "text": text}]}], **more}
 
 
 async def eventually(check: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait until check() is true."""
+    """Waits until check() is true."""
     until = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < until, "it did not come true"

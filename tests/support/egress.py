@@ -1,4 +1,4 @@
-"""A sandbox's proxy on a port of loopback, hosts behind it, and clients that say just what they are told."""
+"""A sandbox's proxy on a loopback port, hosts behind it, and clients that send exact bytes."""
 
 import asyncio
 import socket
@@ -19,7 +19,7 @@ _CHUNK = 64 << 10
 
 
 class _Inner:
-    """What the proxy asks of a connection from inside, over a socket."""
+    """The proxy's view of a connection from inside the sandbox, over a socket."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -34,7 +34,7 @@ class _Inner:
     async def write(self, data: bytes) -> None:
         if not self.closed:
             self._writer.write(data)
-            with suppress(ConnectionError):  # as a connection from a sandbox, which tells by `closed` alone
+            with suppress(ConnectionError):  # like a connection from a sandbox, which reports only `closed`
                 await self._writer.drain()
 
     def end_write(self) -> None:
@@ -43,7 +43,7 @@ class _Inner:
 
 
 class Names:
-    """A resolver's answers, and what it was asked for. Every name not told of is on loopback."""
+    """A resolver's answers, and the names that were looked up. Unknown names are on loopback."""
 
     def __init__(self, **known: Iterable[str]) -> None:
         self.known = {name.replace("_", "."): list(addresses) for name, addresses in known.items()}
@@ -58,7 +58,7 @@ class Names:
 async def serving(
     *hosts: str, bounds: NetworkBounds = LOOPBACK, lookup: Lookup | None = None
 ) -> AsyncIterator[int]:
-    """The port of a proxy for the hosts."""
+    """Yields the port of a proxy for the hosts."""
     policy = NetworkPolicy(hosts, bounds)
     policy.check()
     egress = Egress(policy, lookup or Names())
@@ -71,7 +71,7 @@ async def serving(
         try:
             await egress.carry(_Inner(reader, writer))
         except (asyncio.CancelledError, ConnectionError):
-            pass  # the test has ended, or the client has left
+            pass  # the test has ended, or the client has disconnected
         finally:
             writer.close()
 
@@ -87,10 +87,10 @@ async def serving(
 
 @dataclass
 class Origin:
-    """A host that keeps what it was sent."""
+    """A host that records the bytes that it receives."""
 
     port: int
-    got: list[bytes] = field(default_factory=list)  # by connection
+    got: list[bytes] = field(default_factory=list)  # received bytes by connection
 
     @property
     def text(self) -> str:
@@ -105,8 +105,10 @@ async def origin(
     pause: float = 0.0,
     deaf: bool = False,
 ) -> AsyncIterator[Origin]:
-    """Answers the same on each connection once the bytes have come, after a pause before each part, and keeps
-    all that comes. A deaf one does not notice that the other side has ended."""
+    """Starts a host that answers each connection once the bytes have arrived, with a pause before each part.
+
+    It records all received bytes. A deaf host does not notice that the other side has ended.
+    """
     host = Origin(0)
     parts = answer or (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",)
 
@@ -146,7 +148,7 @@ async def origin(
 
 @dataclass
 class TlsOrigin:
-    """A host that speaks TLS, and the names by which it was greeted."""
+    """A host that speaks TLS, and the server names that clients sent."""
 
     port: int
     authority: Path
@@ -155,7 +157,9 @@ class TlsOrigin:
 
 @asynccontextmanager
 async def tls_origin(folder: Path, *names: str, curve: str = "") -> AsyncIterator[TlsOrigin]:
-    """Echoes what it is sent. With a curve that clients offer only by name, it asks for a second greeting."""
+    """Starts a TLS echo server. With a curve for which clients send no key share, it requests a second
+    ClientHello.
+    """
     authority = Authority(folder)
     certificate, key = authority.issue("origin", *names)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -187,7 +191,7 @@ class Client:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def connect(self, host: str, port: int) -> bytes:
-        """Asks for a tunnel; the head of the answer."""
+        """Requests a tunnel; returns the head of the answer."""
         self.socket.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
         return self.head()
 
@@ -198,7 +202,7 @@ class Client:
         return data
 
     def rest(self) -> bytes:
-        """Everything until the other side ends."""
+        """Reads until the other side ends."""
         data = b""
         try:
             while piece := self.socket.recv(_CHUNK):
@@ -212,7 +216,7 @@ class Client:
 
 
 def exchange(port: int, request: bytes) -> bytes:
-    """All that a proxy answers to these bytes."""
+    """Returns the proxy's complete answer to these bytes."""
     client = Client(port)
     try:
         client.socket.sendall(request)
@@ -222,7 +226,7 @@ def exchange(port: int, request: bytes) -> bytes:
 
 
 def greeting(name: str | None, minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> bytes:
-    """What a real client says first."""
+    """Returns the ClientHello of a real client."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.minimum_version = minimum
@@ -236,7 +240,7 @@ def greeting(name: str | None, minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2)
 
 
 def recorded(hello: bytes, size: int) -> bytes:
-    """The same greeting in records of so many bytes."""
+    """Returns the same ClientHello in records of this many bytes."""
     message = hello[5:]
     parts = [message[start : start + size] for start in range(0, len(message), size)]
     return b"".join(hello[:3] + len(part).to_bytes(2, "big") + part for part in parts)

@@ -1,4 +1,4 @@
-"""What tests of the engine are made of: requests, readers, and a disk with moods."""
+"""Parts of tests of the engine: requests, readers, and a disk with faults."""
 
 import asyncio
 from typing import Any
@@ -14,7 +14,7 @@ from portico.v1 import events_pb2, query_pb2
 
 
 class Disk:
-    """Between the engine and its log: what the test makes of the disk."""
+    """Between the engine and its log: behaves as the test sets it."""
 
     def __init__(self, stores: Stores) -> None:
         self.refuses = False
@@ -33,7 +33,7 @@ class Disk:
 
 
 def request(text: str, *, agent_name: str = "", metadata_json: str = "", **more: Any) -> RunRequest:
-    """A request with one text message."""
+    """Returns a request with one text message."""
     query = query_pb2.QueryRequest(**more)
     query.request.metadata_json = metadata_json
     query.request.agent_name = agent_name
@@ -42,7 +42,7 @@ def request(text: str, *, agent_name: str = "", metadata_json: str = "", **more:
 
 
 async def read(reader: LogReader) -> list[events_pb2.Event]:
-    """All events until the log ends or pauses."""
+    """Returns all events until the log ends or pauses."""
     events: list[events_pb2.Event] = []
     try:
         async for frame in reader.frames():
@@ -53,7 +53,7 @@ async def read(reader: LogReader) -> list[events_pb2.Event]:
 
 
 async def text_of(engine: RunEngine, execution: Execution) -> str:
-    """What the run's agent said in all, once it has ended."""
+    """Returns the complete text of the run's agent, once the run has ended."""
     *_, end = await asyncio.wait_for(read(engine.read(execution)), 10)
     assert end.response.HasField("completed_time")
     return "".join(content.text for message in end.response.output for content in message.content)

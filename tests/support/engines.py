@@ -1,8 +1,8 @@
-"""The engines that some sandboxes and services need, and the rule for machines without them.
+"""The container engines that some sandboxes and services need, and the rule for machines without them.
 
-`make engines` installs them where it can and writes down in `.engines` which are there. One that is
-written down must work, or its tests fail, on every machine that lets us make namespaces and control
-groups at all; elsewhere its tests are skipped, and the end of the run says so.
+`make engines` installs them where it can and lists the installed ones in `.engines`. A listed engine must
+work, or its tests fail, on every machine that permits namespaces and control groups; elsewhere its tests
+are skipped, and the end of the test run reports it.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _RUNSC_ARGUMENTS: Final = ["--platform=ptrace", "--network=none"]
 
 
 def missing(engine: str, reason: str) -> NoReturn:
-    """Ends a test that needs an engine which does not run here: fails it where the engine must run."""
+    """Ends a test whose engine does not work here: fails it if the engine is required here, or skips it."""
     recorded = RECORD.read_text().split() if RECORD.exists() else []
     if PROGRAMS[engine] in recorded and (engine == "redis" or _isolates()):
         pytest.fail(f"{engine} was installed by `make engines` and does not run: {reason}")
@@ -38,14 +38,14 @@ def missing(engine: str, reason: str) -> NoReturn:
 
 
 def _isolates() -> bool:
-    """Whether this machine allows what every engine is made of."""
+    """Returns whether this machine permits what every engine needs."""
     command = ["unshare", "--mount", "--pid", "--net", "--fork", "true"]
     done = subprocess.run(command, capture_output=True, check=False, timeout=30)
     return done.returncode == 0 and os.access("/sys/fs/cgroup", os.W_OK)
 
 
 def need(engine: str) -> str:
-    """The path of the engine's program."""
+    """Returns the path of the engine's program."""
     program = shutil.which(PROGRAMS[engine])
     if program is None:
         missing(engine, f"{PROGRAMS[engine]} is not installed")
@@ -54,8 +54,10 @@ def need(engine: str) -> str:
 
 @contextmanager
 def shared_docker_engine(folder: Path) -> Iterator[str]:
-    """One engine for all processes of a run of tests, which agree on a folder. The first to come starts it,
-    and stops it when all others have gone."""
+    """Returns one engine for all processes of a test run that use the same folder.
+
+    The first process starts it, and stops it when all others have ended.
+    """
     with open(folder / "docker.address", "a+") as address, open(folder / "docker.users", "a") as users:
         fcntl.flock(address, fcntl.LOCK_EX)
         address.seek(0)
@@ -75,7 +77,7 @@ def shared_docker_engine(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def docker_engine() -> Iterator[str]:
-    """The address of an engine of the tests' own, with the image that sandboxes are made of."""
+    """Starts a separate engine with the image of sandboxes; yields its address."""
     if os.geteuid() != 0:
         missing("docker", "an engine can be started by root only")
     program = need("docker")
@@ -85,7 +87,7 @@ def docker_engine() -> Iterator[str]:
         config.write_text(json.dumps({"runtimes": {"runsc": runsc} if runsc["path"] else {}}))
         url = f"unix://{folder}/docker.sock"
         with open(f"{folder}/log", "wb") as log:
-            # It dies with the tests, however they end.
+            # It ends with the tests, however they end.
             daemon = subprocess.Popen(
                 [
                     "setpriv", "--pdeathsig", "TERM", program, "--config-file", str(config), "--host", url,
@@ -107,7 +109,7 @@ def docker_engine() -> Iterator[str]:
 
 
 def _wait(daemon: subprocess.Popen[bytes], url: str) -> str:
-    """Empty when it answers, else what is wrong."""
+    """Returns an empty text when the engine answers, or else the problem."""
     end = time.monotonic() + _START_SECONDS
     while not os.path.exists(url.removeprefix("unix://")):
         if daemon.poll() is not None:

@@ -1,4 +1,4 @@
-"""A program: fills the database of a folder with runs that are too old, and removes them as a core does.
+"""A program that fills a database with expired runs, and removes them as a core does.
 
 Its last line is JSON: the sizes of the database's files in bytes, before, at most, and after.
 """
@@ -27,7 +27,7 @@ RUN = RunRecord("live", "echo", "ada", "s1", "in_progress", 1.0, 1.0, 0, 1, Fals
 
 
 def sizes(folder: Path) -> int:
-    """What the files take, the reserve left out."""
+    """Returns the sizes of the files, without the reserve."""
     files = [file for file in folder.glob("portico.db*") if file.suffix != ".reserve"]
     return sum(file.stat().st_size for file in files)
 
@@ -43,13 +43,13 @@ async def fill(stores: Stores, folder: Path) -> None:
 
 
 async def settled(folder: Path) -> None:
-    """Return when the write-ahead log is empty."""
+    """Returns when the write-ahead log is empty."""
     while (folder / "portico.db-wal").stat().st_size:
         await asyncio.sleep(0.05)
 
 
 async def writing(stores: Stores) -> None:
-    """Commits of a run that is live meanwhile. Raises StoreUnavailable if one is refused."""
+    """Writes commits of a live run meanwhile. Raises StoreUnavailable if one is refused."""
     number = 0
     while True:
         await stores.runs.commit(Commit([RUN], [Chunk("live", number, number, b"x" * 1000)]))
@@ -84,7 +84,7 @@ async def main(folder: Path) -> None:
         with suppress(asyncio.CancelledError):
             await other
     left = len(await stores.runs.ended(2.0, 100))
-    # Given back with the database open, once nobody writes.
+    # The space is freed with the database open, once no writer is active.
     for _ in range(600):
         if sizes(folder) < before / 3:
             break

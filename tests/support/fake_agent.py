@@ -1,4 +1,4 @@
-"""An agent that sends the frames of a test, at the other end of a real box's channel."""
+"""An agent that sends a test's frames, at the other end of a real sandbox's channel."""
 
 import asyncio
 import json
@@ -54,7 +54,7 @@ async def _part(box: SandboxHandle) -> bytes:
 
 
 class FakeBox(SandboxHandle):
-    """With its agent's end."""
+    """A sandbox with its agent's end."""
 
     far: socket.socket
 
@@ -64,8 +64,9 @@ class FakeBox(SandboxHandle):
 
 @asynccontextmanager
 async def faked(make: Make | None = None, spec: Spec | None = None) -> AsyncIterator[FakeBox]:
-    """A box whose agent answers each call with the frames that `make` gives for it, and then goes; without,
-    it says nothing, and the test has its end of the stream.
+    """Creates a sandbox whose agent answers each call with the frames of `make`, and then disconnects.
+
+    Without `make` the agent sends nothing, and the test uses its end of the stream.
     """
     near, far = socket.socketpair()
     near.setblocking(False)
@@ -97,7 +98,7 @@ async def _serve(far: socket.socket, make: Make) -> None:
 
 
 async def _end_of(result: Awaitable[CellResult | ShellResult]) -> None:
-    """Raises what kept it from its end."""
+    """Raises the error that prevented the end."""
     ended = await result
     failure = ended.end.failure if isinstance(ended, CellResult) else ended.failure
     if failure is not None:

@@ -1,6 +1,6 @@
-"""Faults of the machine under a process: a clock that is set, a disk that is slow.
+"""Faults of the machine under a process: a changed clock, a slow disk.
 
-faults.c is compiled once and preloaded; what it does is changed while the process runs.
+faults.c is compiled once and preloaded; its settings can change while the process runs.
 """
 
 import mmap
@@ -18,7 +18,7 @@ _NANOSECONDS: Final = 1_000_000_000
 
 
 class Faults:
-    """Of the processes that get its environment, and of their children."""
+    """Faults of the processes with its environment, and of their children."""
 
     def __init__(self, directory: Path) -> None:
         compiler = shutil.which("cc")
@@ -33,11 +33,13 @@ class Faults:
         self.env = {"LD_PRELOAD": str(library), "PORTICO_FAULTS": str(numbers)}
 
     def set_clock(self, hours: float) -> None:
-        """The date, so far off from now on; the time that goes by stays what it is."""
+        """Shifts the wall clock by hours; the monotonic clock is unchanged."""
         self._set(0, hours * 3600)
 
     def slow_disk(self, seconds: float) -> None:
-        """How much longer every sync takes from now on; a write at a place, as databases do, a hundredth."""
+        """Delays every sync by seconds, and every positional write, as databases make, by a hundredth of
+        that.
+        """
         self._set(1, seconds)
         self._set(2, seconds / 100)
 

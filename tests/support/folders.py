@@ -1,4 +1,4 @@
-"""Directories that every user of the machine may enter. A pytest that starts closes those of all others."""
+"""Directories that every user of the machine can enter; pytest's own are private to one user."""
 
 import tempfile
 from collections.abc import Iterator

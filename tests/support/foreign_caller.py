@@ -1,4 +1,4 @@
-"""Everything that one user can have in a core, for tests in which another one asks for it."""
+"""All kinds of data that one user can have in a core, for tests in which another user requests it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -13,12 +13,12 @@ from portico.agent import AgentApp, Context
 from portico.client import Client, NotFound
 from portico.v1 import events_pb2, push_pb2, sandbox_pb2
 
-SECRET = "alabaster"  # is in all that the owner has, and nowhere else
+SECRET = "alabaster"  # contained in all data of the owner, and nowhere else
 TENANT, USER = "acme", "ada"
 
 
 def keeper() -> AgentApp:
-    """Says what it is told; asks and waits when it is told to."""
+    """Answers with its input; asks a question and waits if the input says so."""
     app = AgentApp("keeper")
 
     @app.query
@@ -37,7 +37,7 @@ def keeper() -> AgentApp:
 
 @dataclass(frozen=True)
 class Estate:
-    """What ada of acme has, and the names of each thing, as the tables of the tests have them."""
+    """The data of ada of acme, and the names of each item, as the tests' tables use them."""
 
     core: Callers
     owner: Client
@@ -45,7 +45,7 @@ class Estate:
     names: Mapping[str, str]
 
     async def intact(self) -> None:
-        """All of it is still there, as it was."""
+        """Asserts that all data exists unchanged."""
         names = self.names
         for run in ("run", "live"):
             assert (await self.owner.runs.get(names[run])).response.id == names[run]
@@ -68,7 +68,7 @@ class Estate:
 
 @asynccontextmanager
 async def estate(directory: Path, **settings: Any) -> AsyncIterator[Estate]:
-    """A core in which ada of acme has one of everything."""
+    """Starts a core in which ada of acme has one item of each kind."""
     async with guarded_core([keeper()], directory, **settings) as core:
         credential = await core.key(USER, TENANT)
         owner = core.admin.with_options(credential=credential)
@@ -101,7 +101,7 @@ async def estate(directory: Path, **settings: Any) -> AsyncIterator[Estate]:
             "user": USER,
         }
         yield Estate(core, owner, credential, names)
-        with suppress(NotFound):  # a test has forgotten the owner
+        with suppress(NotFound):  # a test has removed the owner
             await asyncio.wait_for(core.admin.runs.cancel(live.response.id), 10)
 
 
@@ -120,7 +120,7 @@ UNKNOWN = {
 
 
 def filled(template: Any, names: Mapping[str, str]) -> Any:
-    """The template with {name} replaced in every text."""
+    """Returns the template with {name} replaced in every text."""
     if isinstance(template, dict):
         return {key: filled(value, names) for key, value in template.items()}
     if isinstance(template, list):
@@ -132,8 +132,8 @@ def filled(template: Any, names: Mapping[str, str]) -> Any:
 
 
 def nameless(text: str, names: Mapping[str, str]) -> str:
-    """The reverse: two texts that differ in names only become one."""
+    """The reverse: makes two texts equal that differ only in names."""
     for name, value in sorted(names.items(), key=lambda item: -len(item[1])):
-        if len(value) > 3:  # "ada" is in many words
+        if len(value) > 3:  # "ada" is part of many words
             text = text.replace(value, f"{{{'run' if name == 'live' else name}}}")
     return text

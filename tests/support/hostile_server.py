@@ -1,5 +1,7 @@
-"""A server that runs in a sandbox and breaks every rule of HTTP and WebSocket that its path names. Standard
-library only."""
+"""A server inside a sandbox that violates the rules of HTTP and WebSocket that its path names.
+
+It uses only the standard library.
+"""
 
 import base64
 import hashlib
@@ -38,7 +40,7 @@ ANSWERS = {
     "/many-interim": b"HTTP/1.1 100 Continue\r\n\r\n" * 100 + OK + b"Content-Length: 2\r\n\r\nok",
     "/other-place": b"HTTP/1.1 302 Found\r\nLocation: https://evil.example/\r\nContent-Length: 0\r\n\r\n",
     "/other-place-short": b"HTTP/1.1 302 Found\r\nLocation: //evil.example/\r\nContent-Length: 0\r\n\r\n",
-    # What passes.
+    # Answers that the proxy must accept.
     "/interim": b"HTTP/1.1 100 Continue\r\n\r\n" * 3 + OK + b"Content-Length: 2\r\n\r\nok",
     "/no-content": b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello",
     "/not-modified": b'HTTP/1.1 304 x\r\nETag: "1"\r\nContent-Length: 5\r\n\r\nhello',
@@ -49,7 +51,7 @@ ANSWERS = {
     "/climbs": b"HTTP/1.1 302 Found\r\nLocation: ../..//%2e%2E/a/../b?c=d#e\r\nContent-Length: 0\r\n\r\n",
     "/backslash": b"HTTP/1.1 302 Found\r\nLocation: /\\evil.example/\r\nContent-Length: 0\r\n\r\n",
     "/own-name": b"HTTP/1.1 302 Found\r\nLocation: http://localhost:80/there?a\r\nContent-Length: 0\r\n\r\n",
-    # What begins well.
+    # Answers that begin correctly.
     "/short": OK + b"Content-Length: 100\r\n\r\nhello",
     "/short-chunks": OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
     "/bad-chunks": OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n",

@@ -1,4 +1,4 @@
-"""A core that checks who calls, and callers."""
+"""A core that checks credentials, and callers."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -15,7 +15,7 @@ ADMIN_KEY = "an-admin-key-of-32-letters-or-more"
 
 
 class Callers:
-    """A core's address, and clients for whoever is to call."""
+    """A core's address, and clients for any principal."""
 
     def __init__(self, server: CoreServer, admin: Client) -> None:
         self.server = server
@@ -23,16 +23,16 @@ class Callers:
         self.admin = admin
 
     async def key(self, user_id: str, tenant: str = "", *scopes: str) -> str:
-        """A new key's credential."""
+        """Returns a new key's credential."""
         _, credential = await self.admin.identity.create_key(user_id=user_id, tenant=tenant, scopes=scopes)
         return credential
 
     async def client(self, user_id: str, tenant: str = "", *scopes: str) -> Client:
-        """A client for a user, on the admin's connection."""
+        """Returns a client for a user, on the admin's connection."""
         return self.admin.with_options(credential=await self.key(user_id, tenant, *scopes))
 
     def nobody(self) -> Client:
-        """One without a credential, on a connection of its own, which is its caller's to close."""
+        """Returns a client without a credential, on its own connection, which the test must close."""
         return Client(self.target)
 
 
@@ -40,7 +40,7 @@ class Callers:
 async def guarded_core(
     agents: Sequence[AgentApp], directory: Path, **settings: Any
 ) -> AsyncIterator[Callers]:
-    """A core with auth on."""
+    """Starts a core with auth on."""
     given = {"auth": True, "admin_key": ADMIN_KEY, **settings}
     async with (
         running_core(agents, directory, **given) as server,

@@ -1,4 +1,4 @@
-"""Runs cells in a real IPython and tells what each one brings: JSON in by standard input, JSON out."""
+"""Executes cells in a real IPython and reports the result of each: JSON on standard input and output."""
 
 import io
 import json
@@ -27,19 +27,19 @@ class _Publisher(DisplayPublisher):
 
 
 class Real(InteractiveShell):
-    """As it is, but for where its output goes."""
+    """A real IPython shell whose output is captured."""
 
     displayhook_class = _Hook
     display_pub_class = _Publisher
 
     def _showtraceback(self, *_: Any) -> None:
-        """The caller compares the error itself."""
+        """Does nothing: the test compares the error itself."""
 
     def show_usage_error(self, exc: Any) -> None:
-        """As above."""
+        """Does nothing, like _showtraceback."""
 
     def enable_gui(self, gui: Any = None) -> None:
-        """As a notebook does for %matplotlib inline."""
+        """Behaves as a notebook does for %matplotlib inline."""
 
 
 _rich: list[tuple[dict[str, Any], bool]] = []

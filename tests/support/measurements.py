@@ -1,4 +1,4 @@
-"""What this process measures, read back in the test."""
+"""Reads the metrics of this process in a test."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +14,9 @@ Read = Callable[[], dict[str, dict[str, float]]]
 
 @contextmanager
 def measuring() -> Iterator[Read]:
-    """What is made within it measures; a call reads counters and gauges by name, then by labels."""
+    """Enables metrics for objects created in the block; a call returns counters and gauges by name and
+    labels.
+    """
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader], shutdown_on_exit=False)
     meters.use(provider.get_meter("portico"), [])

@@ -1,4 +1,4 @@
-"""A scripted stand-in for a hosted model, over real HTTP: says what it is told, keeps what it was asked."""
+"""A scripted replacement for a hosted model, over real HTTP: sends scripted replies, records requests."""
 
 import json
 import threading
@@ -15,7 +15,7 @@ from support.model_responses import response_events
 
 @dataclass(frozen=True)
 class Call:
-    """A tool call; its arguments come in these pieces."""
+    """A tool call whose arguments are streamed in these pieces."""
 
     id: str
     name: str
@@ -24,12 +24,12 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the model says at once."""
+    """One reply of the model."""
 
     words: Sequence[str] = ()
     thoughts: Sequence[str] = ()
     calls: Sequence[Call] = ()
-    fails: bool = False  # in the middle, after all of the above
+    fails: bool = False  # fails after all of the above
     pause: float = 0.0  # seconds between pieces
 
     @property
@@ -44,20 +44,20 @@ class Reply:
         }
 
 
-# By the last words of the user: what the model says to them, and after each round of tools.
+# By the user's last text: the model's replies to it, and after each round of tools.
 Script = Mapping[str, Sequence[Reply]]
 
 
 class ScriptedModel:
-    """POST /v1/chat/completions, /v1/responses and DashScope's text generation answer from a script, or
-    always with the same words.
+    """Serves /v1/chat/completions, /v1/responses and DashScope's text generation from a script, or with one
+    reply.
 
-    What it says depends on what it is asked alone, so that a conversation can be had again and again.
+    A reply depends only on the request, so that a conversation can be repeated.
     """
 
     def __init__(self, script: Sequence[str] | Script) -> None:
         self.requests: list[dict[str, Any]] = []
-        self.cut_off = 0  # answers that nobody read to their end
+        self.cut_off = 0  # replies that the client did not read to the end
         self._script = script
         model = self
 
@@ -134,7 +134,7 @@ class ScriptedModel:
 
 
 def _rounds(messages: Sequence[Mapping[str, Any]]) -> int:
-    """How often the model was given results since the user spoke last."""
+    """Returns how often the model got results since the user's last message."""
     rounds, results = 0, False
     for message in messages:
         result = message.get("role") == "tool" or message.get("type") == "function_call_output"
@@ -147,7 +147,7 @@ def _rounds(messages: Sequence[Mapping[str, Any]]) -> int:
 
 
 def _by_the_user(message: Mapping[str, Any]) -> bool:
-    """And not by a framework, in the user's name."""
+    """Returns whether the user wrote the message, and not a framework in the user's name."""
     return message.get("role") == "user" and not _text(message["content"]).startswith("<system-reminder>")
 
 
@@ -158,13 +158,13 @@ def _text(content: Any) -> str:
 
 
 def _about() -> dict[str, Any]:
-    # Frameworks know messages by their ids.
+    # Frameworks identify messages by their ids.
     id = f"chatcmpl-{uuid4().hex}"
     return {"id": id, "object": "chat.completion.chunk", "created": 0, "model": "scripted"}
 
 
 def chunks(reply: Reply) -> Iterator[dict[str, Any]]:
-    """The reply as chat.completion.chunk objects, and the usage at the end."""
+    """Returns the reply as chat.completion.chunk objects, with the usage at the end."""
     about = _about()
 
     def chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def chunks(reply: Reply) -> Iterator[dict[str, Any]]:
 
 
 def whole(reply: Reply) -> dict[str, Any]:
-    """The reply as a chat.completion object, or as an error."""
+    """Returns the reply as a chat.completion object, or as an error."""
     if reply.fails:
         return {"error": {"message": "the model is overloaded", "type": "server_error", "code": "overloaded"}}
     message: dict[str, Any] = {"role": "assistant", "content": "".join(reply.words) or None}

@@ -1,4 +1,4 @@
-"""The scripted model's replies as DashScope's text generation streams and returns them."""
+"""The scripted model's replies in the format of DashScope's text generation."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def generations(reply: "Reply") -> Iterator[dict[str, Any]]:
-    """With incremental_output: each has what is new. The usage is with the last."""
+    """Yields increments, as with incremental_output; the last one has the usage."""
     id = uuid4().hex
 
     def piece(message: dict[str, Any], finish: str = "null") -> dict[str, Any]:
@@ -33,7 +33,7 @@ def generations(reply: "Reply") -> Iterator[dict[str, Any]]:
 
 
 def generation(reply: "Reply") -> dict[str, Any]:
-    """All of it at once."""
+    """Returns the complete reply."""
     calls = [
         {
             "index": index,

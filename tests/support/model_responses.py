@@ -1,4 +1,4 @@
-"""What a scripted model says, as the events of OpenAI's Responses API."""
+"""The scripted model's replies as events of OpenAI's Responses API."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def response_events(reply: "Reply") -> Iterator[dict[str, Any]]:
-    """From response.created to response.completed, or to response.failed."""
+    """Yields the events from response.created to response.completed, or to response.failed."""
     number = -1
     unique = uuid4().hex
     output: list[dict[str, Any]] = []

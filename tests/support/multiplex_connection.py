@@ -1,6 +1,6 @@
-"""A link of the core with everything behind it, on a loop whose time the test moves on.
+"""A core's multiplexed connection with all layers below it, on an event loop whose clock the test advances.
 
-What the link sends is checked as it comes: of each stream every event once and in order, and never more
+The sent frames are checked as they arrive: every event of each stream once and in order, and never more
 than its window.
 """
 
@@ -26,11 +26,11 @@ from portico.v1 import query_pb2 as pb
 
 ASK = object()
 END = object()
-TURNS = 40  # of the loop in which nothing comes: then nothing will
+TURNS = 40  # turns of the loop without a frame, after which no more frames are expected
 
 
 class MovedLoop(asyncio.SelectorEventLoop):
-    """Timers come when the test says so."""
+    """An event loop whose timers fire when the test advances the clock."""
 
     ahead = 0.0
 
@@ -40,19 +40,20 @@ class MovedLoop(asyncio.SelectorEventLoop):
 
 @dataclass
 class Stream:
-    """What the caller of one stream has seen of it."""
+    """The received part of one stream."""
 
     stream_id: int
-    run_id: str  # empty until the first event of a query
+    run_id: str  # empty until a query's first event
     after: int
     due: float | None = None  # the loop's time at which it ends
     events: list[events_pb2.Event] = field(default_factory=list)
-    large: list[tuple[int, int]] = field(default_factory=list)  # first and last of frames beyond READ_BYTES
+    # first and last event of frames beyond READ_BYTES
+    large: list[tuple[int, int]] = field(default_factory=list)
     credit: int = WINDOW_BYTES
-    taken: int = 0  # bytes that were not paid for yet
+    taken: int = 0  # bytes without a credit so far
     end: pb.StreamEnd | None = None
     stopped: bool = False
-    overdue: bool = False  # it was stopped when its time was over, and nothing was taken from the link
+    overdue: bool = False  # it was stopped after its deadline, and nothing was read from the link
 
     @property
     def cursor(self) -> int:
@@ -64,7 +65,7 @@ class Stream:
 
     def take(self, frame: pb.StreamFrame) -> None:
         if self.overdue and not frame.events:
-            return  # its end was made before it was stopped
+            return  # its end was sent before it was stopped
         assert self.open, "nothing comes after the end"
         if frame.events:
             assert self.credit > 0, "nothing comes while the window is spent"
@@ -82,13 +83,13 @@ class Stream:
 
 
 class LinkWorld:
-    """One link, its core, and agents that say what they are told to."""
+    """One link, its core, and agents that the test controls."""
 
     def __init__(self, reader_grace_seconds: float = 1e9) -> None:
         self._grace_seconds = reader_grace_seconds
         self.streams: dict[int, Stream] = {}
-        self.scripts: dict[str, asyncio.Queue[object]] = {}  # by what a run is asked
-        self.runs: dict[str, str] = {}  # the same by run
+        self.scripts: dict[str, asyncio.Queue[object]] = {}  # by the run's input
+        self.runs: dict[str, str] = {}  # the same by run id
         self.drain = Drain()
         self._actions: asyncio.Queue[pb.MultiplexRequest | None] = asyncio.Queue()
         self._reads = asyncio.Event()
@@ -109,7 +110,7 @@ class LinkWorld:
                 else:
                     await context.input_required("well?")
 
-        # Nobody's time runs but that of streams, and of runs that nobody reads.
+        # Only the timeouts of streams, and of runs without readers, pass.
         limits = EngineLimits(reader_grace_seconds=self._grace_seconds, store_seconds=1e9)
         self.engine = RunEngine(LocalHost([app]), self.stores, ProtoEncoder(), limits)
         await self.engine.start()
@@ -128,7 +129,7 @@ class LinkWorld:
             await self.stores.close()
 
     async def close(self) -> None:
-        """The caller's connection is gone."""
+        """Closes the caller's connection."""
         self._caller.cancel()
         await asyncio.gather(self._caller, return_exceptions=True)
         await self._link.close()
@@ -150,7 +151,7 @@ class LinkWorld:
             await self._reads.wait()
 
     def hold(self) -> None:
-        """The caller takes nothing from the link, as when its connection is slow."""
+        """Stops reading from the link, like a caller with a slow connection."""
         self._reads.clear()
 
     def release(self) -> None:
@@ -161,7 +162,7 @@ class LinkWorld:
         return not self._reads.is_set()
 
     async def settled(self) -> None:
-        """Return when nothing more comes, and check that nothing more was to come."""
+        """Returns when no more frames arrive, and checks that no more were due."""
         quiet = 0
         while quiet < TURNS:
             seen = self._responses
@@ -195,7 +196,7 @@ class LinkWorld:
         loop.ahead += seconds
 
     def begin(self) -> str:
-        """A run that nobody reads yet; its id."""
+        """Starts a run without readers; returns its id."""
         launched = self.engine.admit_now(request(self._script(), agent_name="script", background=True))
         assert isinstance(launched, Execution)
         return launched.run.run_id
@@ -206,7 +207,7 @@ class LinkWorld:
         return name
 
     def tell(self, run_id: str, *items: object) -> None:
-        """What the run's agent does next: texts are said."""
+        """Sets the next actions of the run's agent: a text is yielded."""
         for item in items:
             self.scripts[self.runs[run_id]].put_nowait(item)
 
@@ -238,14 +239,14 @@ class LinkWorld:
         return stream
 
     def pay(self, stream: Stream, size: int) -> None:
-        """Credit, which may be more than was taken."""
+        """Grants credit, which may exceed the received bytes."""
         self.act(stream, pb.StreamAction(credit=pb.Credit(size_bytes=size)))
         if size > 0:
             stream.credit = min(stream.credit + size, WINDOW_BYTES)
             stream.taken = max(stream.taken - size, 0)
 
     async def halt(self, stream: Stream) -> None:
-        """Stop the stream; nothing comes for it from then on."""
+        """Stops the stream; no frames may arrive for it afterwards."""
         self.act(stream, pb.StreamAction(stop=pb.Stop()))
         await self.settled()
         stream.overdue = self.held and stream.due is not None and stream.due <= self.now
@@ -256,7 +257,9 @@ class LinkWorld:
         self._actions.put_nowait(pb.MultiplexRequest(actions=[action]))
 
     async def check(self, stream: Stream) -> None:
-        """That it has what the log has, in frames that are large only where one chunk is."""
+        """Checks that the stream has the log's events, and that only frames with a single large chunk are
+        large.
+        """
         chunks = await self.stores.runs.read(stream.run_id, -1, 1 << 40)
         for first, last in stream.large:
             assert any(chunk.first <= first <= last == chunk.last for chunk in chunks)

@@ -1,4 +1,4 @@
-"""Runs a program as a notebook would, with `await` at its top level: `python notebook.py PROGRAM`."""
+"""Executes a program as a notebook does, with `await` at its top level: `python notebook.py PROGRAM`."""
 
 import ast
 import asyncio
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def run(file: str, module: types.ModuleType) -> None:
-    """In the module's namespace."""
+    """Executes the file in the module's namespace."""
     module.__file__ = file
     code = compile(Path(file).read_text(), file, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     result = eval(code, vars(module))

@@ -1,4 +1,4 @@
-"""A package index of one's own (PEP 503), in a folder, over plain HTTP on loopback."""
+"""A package index (PEP 503) in a folder, over plain HTTP on loopback."""
 
 import asyncio
 import hashlib
@@ -13,7 +13,7 @@ from zipfile import ZipFile
 
 
 def add_wheel(folder: Path, name: str, version: str, code: str, requires: tuple[str, ...] = ()) -> None:
-    """Adds a package with one module of its name, and a program of its name that calls its `main`."""
+    """Adds a package with one module of its name, and a program of that name that calls its `main`."""
     about = f"{name}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     metadata += "".join(f"Requires-Dist: {each}\n" for each in requires)
@@ -46,7 +46,7 @@ class _Handler(SimpleHTTPRequestHandler):
 
 @asynccontextmanager
 async def package_index(folder: Path) -> AsyncIterator[int]:
-    """The port at which the folder is served."""
+    """Serves the folder; yields the port."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()

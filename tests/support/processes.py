@@ -1,4 +1,4 @@
-"""Processes that a test has seen."""
+"""Checks processes of a test."""
 
 from collections.abc import Iterable
 
@@ -6,5 +6,5 @@ import psutil
 
 
 def none_alive(processes: Iterable[psutil.Process]) -> bool:
-    """Whether all have ended; one that nobody has waited for yet has."""
+    """Returns whether all have ended; a process that was not waited for counts as ended."""
     return not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in processes)

@@ -1,4 +1,4 @@
-"""Programs of other languages and packages, which tell a line of JSON for each step."""
+"""Programs in other languages and packages, which print a line of JSON for each step."""
 
 import asyncio
 import shutil
@@ -10,14 +10,14 @@ import orjson
 
 
 def node() -> str:
-    """The Node that the development set-up brings, or the machine's."""
+    """Returns the Node of the development environment, or the machine's."""
     found = shutil.which("node", path=str(Path(sys.executable).parent)) or shutil.which("node")
     assert found is not None, "no node; run `make dev`"
     return found
 
 
 async def lines(*command: str | Path) -> list[dict[str, Any]]:
-    """What a program told, step by step."""
+    """Runs a program; returns its output, step by step."""
     process = await asyncio.create_subprocess_exec(
         *map(str, command), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
@@ -32,5 +32,5 @@ async def lines(*command: str | Path) -> list[dict[str, Any]]:
 
 
 async def steps(*command: str | Path) -> dict[str, dict[str, Any]]:
-    """The same, by the name of the step."""
+    """Returns the same, by the name of the step."""
     return {line.pop("step"): line for line in await lines(*command)}

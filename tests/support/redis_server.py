@@ -1,4 +1,4 @@
-"""A Redis of the tests' own."""
+"""A Redis server for tests."""
 
 import subprocess
 import time
@@ -13,7 +13,7 @@ START_SECONDS = 30
 
 @contextmanager
 def redis_server(folder: Path) -> Iterator[str]:
-    """Its URL, of a socket in the folder. It keeps nothing on the disk."""
+    """Starts a server; yields its URL, with a socket in the folder. It stores nothing on disk."""
     socket = folder / "redis.sock"
     command = [need("redis"), "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:

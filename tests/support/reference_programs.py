@@ -1,4 +1,4 @@
-"""Programs of AgentScope Runtime's README: as they are, but for the package's name and the port."""
+"""Programs of AgentScope Runtime's README, unchanged except for the package's name and the port."""
 
 import os
 import subprocess
@@ -8,11 +8,11 @@ from pathlib import Path
 from support import notebook
 
 PROGRAMS = Path(__file__).parents[1] / "reference" / "programs"
-PORT = "8090"  # in all of them
+PORT = "8090"  # in all programs
 
 
 def renamed(name: str, directory: Path, port: int, *, before: str = "", after: str = "") -> Path:
-    """The program's file; what is before and after it, where the README takes something for granted."""
+    """Writes the program's file; `before` and `after` supply code that the README presupposes."""
     text = (PROGRAMS / f"{name}.py").read_text()
     text = text.replace("agentscope_runtime", "portico.compat.agentscope_runtime").replace(PORT, str(port))
     file = directory / f"{Path(name).name}.py"
@@ -21,7 +21,7 @@ def renamed(name: str, directory: Path, port: int, *, before: str = "", after: s
 
 
 def started(file: Path, **env: str) -> "subprocess.Popen[str]":
-    """The program at work, in its own directory."""
+    """Starts the program in its own directory."""
     return subprocess.Popen(
         [sys.executable, str(notebook.__file__), str(file)],
         stdin=subprocess.PIPE,
@@ -34,7 +34,7 @@ def started(file: Path, **env: str) -> "subprocess.Popen[str]":
 
 
 def finished(file: Path, **env: str) -> tuple[int, str, str]:
-    """Its exit status, and what it said, when somebody presses Enter as often as it asks for that."""
+    """Returns the exit status and the output; presses Enter as often as the program prompts for it."""
     with started(file, **env) as program:
         out, err = program.communicate("\n\n", timeout=90)
     return program.returncode, out, err

@@ -1,4 +1,4 @@
-"""Databases as older releases left them."""
+"""Databases of older releases."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from portico.core.stores.sqlite.migrate import SCRIPTS
 
 
 def database_at(revision: str, path: Path) -> SqliteFile:
-    """An empty database of a revision."""
+    """Creates an empty database of a revision."""
     file = SqliteFile(path)
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS))

@@ -1,4 +1,4 @@
-"""Every route of every gateway, and how to ask it for what somebody has.
+"""Every route of every gateway, and the request that asks it for another user's data.
 
 A route that is in no table fails a test of `tests/unit/gateways/test_foreign_callers.py`.
 """
@@ -12,7 +12,9 @@ ASK = {"input": "hi", "stream": False}
 
 
 class Case(NamedTuple):
-    """hidden: 404 for both. own: about the caller itself. open: for all. None is asked for the body."""
+    """A request. hidden: 404 for both. own: about the caller itself. open: for all. None is used for the
+    body.
+    """
 
     kind: str
     body: Any = None
@@ -113,7 +115,7 @@ SSE: dict[str, Case] = {
     "POST /sandboxes/{sandbox_id}/fork": hidden({}),
     "DELETE /sandboxes/snapshots/{snapshot_id}": hidden(),
 }
-# What OpenAPI does not know, the terminal's WebSocket and the signed ports, has tests of its own here.
+# Routes that OpenAPI does not describe, the terminal's WebSocket and the signed ports, have tests here.
 OPENAI: dict[str, Case] = {
     "POST /v1/responses": hidden({"input": "hi", "previous_response_id": "{run}"}),
     "POST /v1/chat/completions": own({"messages": [{"role": "user", "content": "hi"}], "model": "keeper"}),

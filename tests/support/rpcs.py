@@ -1,4 +1,4 @@
-"""Every method of the contract, and how to call one with bytes."""
+"""Every method of the contract, and a way to call one with bytes."""
 
 import importlib
 import pkgutil
@@ -21,7 +21,7 @@ METHODS: Sequence[MethodDescriptor] = [
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]
-# What a caller may be answered with, whatever it sends; a stream may also outlast its caller's patience.
+# The permitted errors for any request; a stream may also exceed the caller's deadline.
 TYPED = {
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.NOT_FOUND,
@@ -41,7 +41,7 @@ def path_of(method: MethodDescriptor) -> str:
 async def call(
     channel: Any, method: MethodDescriptor, bodies: Sequence[bytes], timeout: float, responses: int = 10_000
 ) -> grpc.aio.AioRpcError | None:
-    """The error that the call ends with, if any; of a stream so many responses are read at most."""
+    """Returns the error that ends the call, if any; reads at most this many responses of a stream."""
     try:
         if not method.client_streaming and not method.server_streaming:
             await channel.unary_unary(path_of(method))(bodies[0], timeout=timeout)
@@ -61,11 +61,11 @@ async def call(
         finally:
             stream.cancel()
     except grpc.aio.AioRpcError as error:
-        # What gRPC's own client says that still sends when it has been answered: the answer is lost in it.
+        # gRPC's client reports this when it still sends after the answer, which is lost.
         return None if "execute_batch" in str(error.debug_error_string()) else error
     return None
 
 
 def found_in(error: grpc.aio.AioRpcError, words: Iterable[str]) -> list[str]:
-    """Those of the words that the error tells."""
+    """Returns the words that the error contains."""
     return [word for word in words if word in str(error.details())]

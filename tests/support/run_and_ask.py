@@ -1,7 +1,7 @@
-"""A program that starts `portico run`, asks its agent something, ends it, and tells how that went, as JSON.
+"""A program that starts `portico run`, sends its agent a request, stops it, and prints the result as JSON.
 
-Its argument is JSON too. It runs in the namespace, and as the user, that is tested, and imports nothing of
-Portico; what `portico run` prints goes to its own standard error.
+Its argument is JSON too. It runs in the tested namespace, and as the tested user, and imports nothing of
+Portico; the output of `portico run` goes to its own standard error.
 """
 
 import http.client
@@ -95,7 +95,7 @@ def answer(asked: dict[str, Any]) -> str:
 
 
 def reaped(first: int) -> bool:
-    """Whether process 1 takes the statuses of its orphans, sooner or later."""
+    """Returns whether process 1 reaps its orphans within the time limit."""
     until = time.monotonic() + READY_SECONDS
     while any(is_zombie(pid) for pid in children(first)):
         if time.monotonic() > until:

@@ -8,7 +8,7 @@ from portico.v1 import sandbox_pb2
 
 
 async def cell(client: Client, sandbox_id: str, code: str, **more: Any) -> tuple[str, sandbox_pb2.CellEnd]:
-    """A cell's output and its end."""
+    """Returns a cell's output and its end."""
     said = b""
     events = [event async for event in client.sandboxes.run_cell(sandbox_id, code, **more)]
     for event in events[:-1]:
@@ -20,14 +20,14 @@ async def cell(client: Client, sandbox_id: str, code: str, **more: Any) -> tuple
 async def command(
     client: Client, sandbox_id: str, line: str | list[str], **more: Any
 ) -> tuple[str, sandbox_pb2.ProcessEnd]:
-    """A command's output and its end."""
+    """Returns a command's output and its end."""
     events = [event async for event in client.sandboxes.run_command(sandbox_id, line, **more)]
     assert events[-1].HasField("end")
     return b"".join(event.stdout for event in events[:-1]).decode(), events[-1].end
 
 
 async def gone(client: Client, sandbox_id: str) -> FailedPrecondition:
-    """Wait until a sandbox has ended."""
+    """Waits until a sandbox has ended."""
     async with asyncio.timeout(30):
         while True:
             try:

@@ -1,4 +1,4 @@
-"""A core, and gateways on a real port before it, in the test's own loop."""
+"""A core, and gateways on a real port before it, in the test's event loop."""
 
 import asyncio
 import socket
@@ -18,14 +18,15 @@ from portico.gateways.http.server.websocket_protocol import LimitedWebSocketProt
 from portico.gateways.http.settings import HttpSettings
 from portico.gateways.http.site import Gateway, GatewaySite
 
-Serve = Callable[..., Awaitable[httpx.AsyncClient]]  # starts a gateway with these settings; a client of it
+# starts a gateway with these settings; returns a client of it
+Serve = Callable[..., Awaitable[httpx.AsyncClient]]
 
 
 @asynccontextmanager
 async def running_core(
     agents: Sequence[AgentApp], directory: Path, **settings: Any
 ) -> AsyncIterator[CoreServer]:
-    """A core on the directory's socket."""
+    """Starts a core on the directory's socket."""
     usual: dict[str, Any] = {
         "listen": [f"unix:{directory}/core.sock"],
         "store": "memory://",
@@ -43,9 +44,9 @@ async def running_core(
 async def running_site(
     gateways: Gateway | Sequence[Gateway], settings: HttpSettings
 ) -> AsyncIterator[tuple[str, GatewaySite]]:
-    """A URL, and the site of one gateway or several that is there."""
+    """Serves the site of one or several gateways; yields its URL."""
     site = GatewaySite(gateways if isinstance(gateways, Sequence) else [gateways], settings)
-    # With its protocol named, or asyncio leaves Nagle's delay on.
+    # With an explicit protocol number, because asyncio otherwise leaves Nagle's delay on.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
     listening.listen(100)
@@ -68,7 +69,7 @@ async def running_site(
 
 @asynccontextmanager
 async def client_of(gateway: Gateway, settings: HttpSettings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a gateway; its `site` is the gateway's."""
+    """Yields a client of a gateway; its `site` is the gateway's."""
     async with (
         running_site(gateway, settings) as (url, site),
         httpx.AsyncClient(base_url=url, timeout=10) as client,
@@ -81,7 +82,7 @@ async def client_of(gateway: Gateway, settings: HttpSettings) -> AsyncIterator[h
 async def served(
     gateway: Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]],
 ) -> AsyncIterator[Serve]:
-    """What starts such gateways, each with the settings that it is given; they stop together."""
+    """Yields a function that starts such gateways with given settings; they stop together."""
     async with AsyncExitStack() as stack:
 
         async def start(**settings: Any) -> httpx.AsyncClient:
@@ -91,5 +92,5 @@ async def served(
 
 
 def settings_in(directory: Path, **settings: Any) -> dict[str, Any]:
-    """Settings of a gateway before the directory's core."""
+    """Returns settings of a gateway before the directory's core."""
     return {"core": f"unix:{directory}/core.sock", "resume_seconds": 1.0, **settings}

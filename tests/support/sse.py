@@ -1,4 +1,4 @@
-"""A reader of a run over SSE, as patient as a browser's."""
+"""A reader of a run over SSE that reconnects as a browser does."""
 
 import asyncio
 from typing import Any
@@ -10,12 +10,12 @@ from portico.model.messages import Status
 
 
 def terminal(event: dict[str, Any]) -> bool:
-    """Whether it is a run's terminal event."""
+    """Returns whether the event is a run's terminal event."""
     return event["object"] == "response" and Status(event["status"]).terminal
 
 
 class SseReader:
-    """Reads a run over SSE, coming back with Last-Event-ID whenever the stream breaks."""
+    """Reads a run over SSE, and reconnects with Last-Event-ID whenever the stream breaks."""
 
     def __init__(self, http: httpx.AsyncClient, run_id: str) -> None:
         self._http = http

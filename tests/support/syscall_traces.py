@@ -1,4 +1,4 @@
-"""What a local backend leaves on the machine, as far as it can be seen."""
+"""The visible remains of a local backend on the machine."""
 
 import asyncio
 import os
@@ -8,10 +8,10 @@ from portico.sandbox.local.process_owner import MARK, ProcessOwner
 
 
 def traces(owner: ProcessOwner | None = None) -> set[str]:
-    """Processes, control groups and temporary directories of an owner (default: this process)."""
+    """Returns the processes, control groups and temporary directories of an owner (default: this process)."""
     owner = owner or ProcessOwner.current()
     name = f"portico-{owner.name}"
-    # A walk passes over what others remove meanwhile.
+    # The walk skips files that others remove meanwhile.
     found = {f"{folder}/{name}" for folder, below, _ in os.walk("/sys/fs/cgroup") if name in below}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:

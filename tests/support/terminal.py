@@ -1,4 +1,4 @@
-"""A command in a real terminal."""
+"""Runs a command in a real terminal."""
 
 import os
 import pty
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 
 def in_terminal(*arguments: str, env: Mapping[str, str] | None = None, timeout: float = 60) -> bytes:
-    """All that `python -m …` has written to its terminal."""
+    """Returns everything that `python -m …` wrote to its terminal."""
     ours, theirs = pty.openpty()
     try:
         process = subprocess.Popen(
@@ -31,5 +31,5 @@ def in_terminal(*arguments: str, env: Mapping[str, str] | None = None, timeout: 
 def _read(fd: int) -> bytes:
     try:
         return os.read(fd, 65_536)
-    except OSError:  # EIO: the other end is closed everywhere
+    except OSError:  # EIO: the other end is closed
         return b""

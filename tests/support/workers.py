@@ -1,4 +1,4 @@
-"""Workers in the test's own loop: all of the protocol, over a real socket, without the process."""
+"""Workers in the test's event loop: the complete protocol over a real socket, without a process."""
 
 import asyncio
 import socket
@@ -11,7 +11,7 @@ from portico.core.hosts.worker.worker_runtime import serve
 
 
 class Beside:
-    """Stands for a process."""
+    """Replaces a process."""
 
     def __init__(self, task: "asyncio.Task[None]") -> None:
         self._task = task
@@ -28,7 +28,7 @@ class Beside:
 
 
 def beside(threads: int = THREADS, readers: ErrorAudience = "callers") -> StartProcess:
-    """Starts such workers; each has so many threads, and these read what its agent raises."""
+    """Starts workers with this many threads each; the readers get the exceptions of their agents."""
     words = ErrorDisclosure(readers)
 
     async def launch(app: AgentApp, there: socket.socket) -> Beside:

@@ -2,7 +2,7 @@
 
 from portico.compat.agentscope_runtime.errors import Elsewhere
 
-INSTEAD = "use BaseSandbox or FilesystemSandbox, and their async twins"
+INSTEAD = "use BaseSandbox or FilesystemSandbox, or their async forms"
 
 
 class _Elsewhere(Elsewhere):
