@@ -4,14 +4,11 @@ import re
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from portico.sandbox.egress.addresses import parse_opened
 from portico.sandbox.egress.rules import parse_all, parse_denied
 from portico.sandbox.errors import InvalidRequest
-
-if TYPE_CHECKING:
-    from portico.sandbox.mount_sources import MountSource
 
 MIB: Final = 1 << 20
 TYPES: Final = ("base", "filesystem")
@@ -67,6 +64,29 @@ _COVERED: Final = {
 }  # fmt: skip
 
 
+class OpenedSource(Protocol):
+    """The open directory or file of a mount."""
+
+    @property
+    def fd(self) -> int: ...
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def inode(self) -> tuple[int, int]:
+        """The device's number and the inode's."""
+        ...
+
+    @property
+    def is_directory(self) -> bool: ...
+
+    @property
+    def owner(self) -> tuple[int, int]:
+        """The user's id and the group's."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Mount:
     """A directory or file of this machine that is mounted into a sandbox, read-only by default.
@@ -79,7 +99,7 @@ class Mount:
     target: str
     writable: bool = False
     as_owner: bool = False
-    opened: "MountSource | None" = None  # the checked source; None: the path is opened when it is mounted
+    opened: OpenedSource | None = None  # the checked source; None: the path is opened when it is mounted
 
     def check(self) -> None:
         """Raises InvalidRequest for a path that is not plain, or a target that is not allowed."""

@@ -13,7 +13,7 @@ from typing import Final
 from portico.sandbox import errors
 from portico.sandbox.inside import linux
 from portico.sandbox.local.process_owner import ProcessOwner
-from portico.sandbox.mount_sources import MountSource
+from portico.sandbox.spec import OpenedSource
 
 _FOLDER: Final = "portico-binds-"
 
@@ -25,7 +25,7 @@ class Binds:
     def __init__(self) -> None:
         self._folder: Path | None = None
 
-    def add(self, source: MountSource) -> str:
+    def add(self, source: OpenedSource) -> str:
         """Mounts a source and returns the path. Raises BackendUnavailable where that is not allowed."""
         try:
             if self._folder is None:

@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from portico.sandbox import errors
-from portico.sandbox.mount_sources import MountSource
-from portico.sandbox.spec import Mount
+from portico.sandbox.spec import Mount, OpenedSource
 
 # System call numbers; the same on every architecture.
 _OPEN_TREE: Final = 428
@@ -55,7 +54,7 @@ def is_mapped(mount: Mount) -> bool:
     return mount.as_owner and os.geteuid() == 0
 
 
-def mapped(mount: Mount, source: MountSource, namespace: int) -> int:
+def mapped(mount: Mount, source: OpenedSource, namespace: int) -> int:
     """Returns a descriptor of the mount with the id mapping of a user namespace. Raises BackendUnavailable if
     the kernel or the file system does not support that."""
     tree = _call(mount, _OPEN_TREE, source.fd, b"", _CLONE | _EMPTY_PATH | _RECURSIVE | os.O_CLOEXEC)

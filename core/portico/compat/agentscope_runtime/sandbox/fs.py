@@ -1,18 +1,26 @@
 """`sandbox.fs`: the files of a sandbox's workspace."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, Any, Literal, Protocol, TypeVar
 
 from portico.compat.agentscope_runtime.sandbox.sandbox_location import SandboxLocation
-
-if TYPE_CHECKING:
-    from portico.compat.agentscope_runtime.sandbox.sandbox_base import Sandbox
 
 Format = Literal["text", "bytes", "stream"]
 Data = str | bytes | bytearray | IO[bytes]
 BYTES = "application/octet-stream"
 CHUNK = 1 << 20
+T = TypeVar("T")
+
+
+class WaitingSandbox(Protocol):
+    """A sandbox for synchronous callers, as far as its files need it."""
+
+    place: SandboxLocation
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Returns the result of an asynchronous call on the sandbox's thread."""
+        ...
 
 
 async def _pieces(data: Data) -> AsyncGenerator[bytes, None]:
@@ -82,7 +90,7 @@ class SandboxFSAsync:
 class SandboxFS:
     """The sync form of SandboxFSAsync."""
 
-    def __init__(self, sandbox: "Sandbox") -> None:
+    def __init__(self, sandbox: WaitingSandbox) -> None:
         self._sandbox = sandbox
         self._fs = SandboxFSAsync(sandbox)
 

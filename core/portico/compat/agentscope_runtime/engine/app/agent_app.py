@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from importlib.metadata import PackageNotFoundError, version
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.datastructures import State
 
@@ -18,7 +18,6 @@ from portico.compat.agentscope_runtime.errors import NotThereYet
 
 if TYPE_CHECKING:
     from portico.compat.agentscope_runtime.engine.deployers.base import DeployManager
-    from portico.compat.agentscope_runtime.engine.runner import Runner
 
 log = logging.getLogger(__name__)
 NAME = "AgentScope Runtime API"
@@ -35,6 +34,21 @@ _WITHOUT_MEANING: Mapping[str, str] = {
     "protocol_adapters": "each protocol has its gateway",
     "custom_endpoints": "use @app.endpoint",
 }
+
+
+class AgentRunner(Protocol):
+    """A runner, as far as an app calls it."""
+
+    framework_type: str | None
+
+    @property
+    def query_handler(self) -> Callable[..., Any]: ...
+
+    @property
+    def init_handler(self) -> Callable[..., Any]: ...
+
+    @property
+    def shutdown_handler(self) -> Callable[..., Any]: ...
 
 
 class AgentApp(PorticoApp):
@@ -56,7 +70,7 @@ class AgentApp(PorticoApp):
         after_finish: Callable[..., Any] | None = None,
         broker_url: str | None = None,
         backend_url: str | None = None,
-        runner: "Runner | None" = None,
+        runner: AgentRunner | None = None,
         enable_embedded_worker: bool = False,
         enable_stream_task: bool = False,
         stream_task_queue: str = "stream_query",
