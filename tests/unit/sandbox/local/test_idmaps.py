@@ -116,5 +116,5 @@ def test_sockets_and_data_of_a_core_are_private(tmp_path: Path) -> None:
     assert {f"{tmp_path}/core.sock", f"{tmp_path}/data", f"{tmp_path}/audit"} <= set(paths)
     for folder in (tmp_path, tmp_path / "data"):
         folder.mkdir(exist_ok=True)
-        with pytest.raises(ValueError, match="has the"):
+        with pytest.raises(ValueError, match="contains the database"):
             AllowedMounts((f"{folder}:rw",), private_paths(settings))
