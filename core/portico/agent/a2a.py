@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from a2a.types import a2a_pb2
 
 CANCEL_SECONDS = 5.0
-_ENDED = ("completed", "canceled", "failed", "rejected")
+TERMINAL_TASK_STATES = ("completed", "canceled", "failed", "rejected")
 _Told: TypeAlias = dict[str, list[str]]  # artifact id to its pieces of text; a message has the id ""
 
 
@@ -140,7 +140,7 @@ class Peer:
                     task, state = update.task_id or task, update.state or state
                     yield update
             except (asyncio.CancelledError, GeneratorExit):
-                if task and state not in _ENDED:
+                if task and state not in TERMINAL_TASK_STATES:
                     await _cancel(client, task)
                 raise
 
