@@ -1,4 +1,6 @@
-"""a2a-sdk 0.3.26, in a venv of its own: python a2a_old_client.py URL BINDING; a line of JSON for a step."""
+"""a2a-sdk 0.3.26 in a separate venv: python a2a_old_client.py URL BINDING; prints a line of JSON for each
+step.
+"""
 
 import asyncio
 import json
@@ -27,7 +29,7 @@ def said(task: Any) -> str:
 
 
 async def last(client: Any, message: Message) -> Any:
-    """The task as it stands when the stream ends."""
+    """Returns the task at the end of the stream."""
     return [task async for task, _ in client.send_message(message)][-1]
 
 

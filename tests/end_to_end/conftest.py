@@ -12,7 +12,7 @@ from portico.client import Client
 
 @pytest.fixture(scope="session")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """One that tests share; they must leave it whole."""
+    """A deployment that tests share; they must leave it intact."""
     started = Deployment(SCRIPTED, tmp_path_factory.mktemp("shared"))
     yield started
     started.stop()
@@ -20,7 +20,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 
 @pytest.fixture
 def own_deployment(tmp_path: Path) -> Iterator[Deployment]:
-    """One that a test may break."""
+    """A deployment that a test may break."""
     started = Deployment(SCRIPTED, tmp_path)
     yield started
     started.stop()

@@ -1,4 +1,4 @@
-"""A2A between processes: the clients that people have, replicas, crashes, and one run in every protocol."""
+"""A2A between processes: existing clients, replicas, crashes, and one run in every protocol."""
 
 import asyncio
 import sys
@@ -138,7 +138,7 @@ async def test_agents_of_two_processes_call_each_other(tmp_path: Path) -> None:
 
 
 async def test_replicas_before_one_core(a2a_deployment: Deployment, tmp_path: Path) -> None:
-    """Send through one gateway, subscribe through another, cancel through a third."""
+    """Sends through one gateway, subscribes through another, cancels through a third."""
     ports = [free_port(), free_port()]
     replicas = [
         psutil.Popen(

@@ -1,4 +1,4 @@
-"""What hostile or careless callers do costs them, and not the others."""
+"""Hostile or careless callers pay for their requests, and other callers do not."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ WATCH = "/portico.v1.QueryService/WatchRun"
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """One whose memory nobody else uses."""
+    """A deployment whose memory no other test uses."""
     started = Deployment(SCRIPTED, tmp_path_factory.mktemp("abuse"))
     yield started
     started.stop()
@@ -32,7 +32,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 
 @pytest.fixture(autouse=True)
 async def still_serving(deployment: Deployment) -> AsyncIterator[None]:
-    """Whatever was done to it: the same processes answer."""
+    """After the abuse the same processes answer."""
     before = [deployment.child("portico.core").pid, deployment.child("portico.gateways").pid]
     yield
     async with Client(deployment.target) as client:
@@ -77,7 +77,7 @@ async def test_readers_that_never_read_cost_little(deployment: Deployment) -> No
             connection.connect(("127.0.0.1", deployment.http_port))
             stack.enter_context(connection).sendall(head % len(request) + request)
         async with Client(deployment.target) as client, asyncio.timeout(60):
-            # Their runs go on to the end without them: each is 0.5 MB, four times that in the log.
+            # Their runs continue to the end without readers: each is 0.5 MB, four times that in the log.
             while len([run async for run in client.runs.list(statuses=["in_progress"])]) > 0:
                 await asyncio.sleep(0.1)
         assert memory(gateway) + memory(core) - before < 400

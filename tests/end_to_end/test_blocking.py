@@ -1,4 +1,4 @@
-"""Agents that block: a core says which one it is, and ends in time all the same."""
+"""Agents that block: the core's log names the agent, and the core still stops in time."""
 
 import asyncio
 import os
@@ -14,11 +14,11 @@ from support.deployment import free_port
 from portico.client import Client
 
 BLOCKING = Path(__file__).parent / "agents" / "blocking.py"
-SECONDS = 90  # on a busy machine; it takes 2 to 11
+SECONDS = 90  # on a busy machine; normally it takes 2 to 11 seconds
 
 
 class Core:
-    """A core alone, whose agent blocks in one way."""
+    """A core without gateways, whose agent blocks in one way."""
 
     def __init__(self, how: str, folder: Path, *options: str) -> None:
         self.how = how
@@ -53,7 +53,7 @@ class Core:
 
 
 async def test_a_signal_ends_a_core_whatever_blocks_it(tmp_path: Path) -> None:
-    """All of them at once: each takes its time."""
+    """All ways at once, because each takes its time."""
     inits = ("init", "plain init", "init in a thread", "init that is cancelled and goes on")
     queries = ("query", "query in a thread")
     cores: dict[str, Core] = {}
@@ -76,7 +76,7 @@ async def test_a_signal_ends_a_core_whatever_blocks_it(tmp_path: Path) -> None:
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
-    # One whose loop is blocked can't end in order.
+    # A core with a blocked event loop cannot stop gracefully.
     held_up = {how for how, status in statuses.items() if status == 1}
     assert held_up == {"init", "query", "shutdown"}, {how: core.log() for how, core in cores.items()}
     assert {statuses[how] for how in statuses.keys() - held_up} == {0}
@@ -114,7 +114,7 @@ async def test_an_agent_that_blocks_is_named_with_its_run_and_its_stack(
         assert await core.ends() == 0
     late = _buckets(told, "portico_event_loop_lag_seconds_bucket")
     assert late[float("inf")] > 0
-    # What a worker's agent does holds up no core.
+    # A worker's agent blocks no core.
     assert (late[float("inf")] > late[1.0]) == (isolation == "none")
 
 
@@ -125,6 +125,6 @@ def _fetch(url: str) -> str:
 
 
 def _buckets(text: str, name: str) -> dict[float, float]:
-    """How many were at most that much."""
+    """Returns the cumulative counts of a histogram's buckets."""
     lines = [line for line in text.splitlines() if line.startswith(name)]
     return {float(line.split('le="')[1].split('"')[0]): float(line.rpartition(" ")[2]) for line in lines}

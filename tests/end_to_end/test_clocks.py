@@ -1,4 +1,4 @@
-"""The clock is set hours forward and back under a running core: what counts time goes on, dates follow."""
+"""The clock jumps by hours under a running core: durations are unaffected, dates follow the clock."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from portico.client import Client, RunStream
 from portico.v1 import events_pb2, sandbox_pb2
 
 HOUR = 3600.0
-pytestmark = pytest.mark.xdist_group("clocks")  # one deployment for all
+pytestmark = pytest.mark.xdist_group("clocks")  # one deployment for all tests
 JUMPS = cycle((5.0, -7.0, 1000.0, 0.0))  # hours
 
 
@@ -32,7 +32,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, faults: Faults) -> Iter
 
 
 async def timed(stream: RunStream) -> tuple[list[events_pb2.Event], float]:
-    """What is in the log, and how long it took to get there."""
+    """Returns the events of the log, and the seconds until they arrived."""
     began = time.monotonic()
     return [event async for event in stream], time.monotonic() - began
 
@@ -66,13 +66,13 @@ async def test_durations_are_those_that_go_by(deployment: Deployment, faults: Fa
                 assert end.error.code in ("deadline_exceeded", "budget_exceeded"), end.error
                 assert seconds >= 1.9
         assert (await answer).json()["status"] == "completed"
-        # What is to live for half an hour does, five hours later by the date.
+        # A lifetime of half an hour continues, although the date is five hours later.
         faults.set_clock(5)
         await asyncio.sleep(1)
         said = [event.stdout async for event in client.sandboxes.run_cell(box.sandbox_id, "print(6 * 7)")]
         assert b"".join(said) == b"42\n"
         opened = await http.get(f"/ports/{port.access_token}/")
-        assert opened.status_code not in (401, 403, 404), opened.text  # nothing listens inside
+        assert opened.status_code not in (401, 403, 404), opened.text  # no server listens inside
 
 
 async def test_dates_follow_the_clock_and_order_does_not(deployment: Deployment, faults: Faults) -> None:

@@ -1,4 +1,4 @@
-"""The command line, as somebody types it."""
+"""The command line, with real commands."""
 
 import re
 import subprocess
@@ -153,12 +153,12 @@ MISTAKES = {
 def test_a_mistake_ends_a_core_with_2_and_one_sentence(tmp_path: Path) -> None:
     calls = []
     authority = Authority(tmp_path)
-    authority.issue("new"), authority.issue("old", days=(-3, -1))  # what some of the options name
+    authority.issue("new"), authority.issue("old", days=(-3, -1))  # files that some of the options name
     for name, (code, options, _) in MISTAKES.items():
         (tmp_path / name).write_text(code, encoding="utf-8")
         listen = f"--listen=unix:{tmp_path}/core.sock"
         calls.append([name, "--store", "memory://", listen, *options])
-    # One process for all of them: most of a start are its imports.
+    # One process for all cases: imports take most of a start.
     program = "import sys; from portico.core.__main__ import main\n"
     program += f"for call in {calls!r}: print('status', main(call), file=sys.stderr)"
     said = subprocess.run(

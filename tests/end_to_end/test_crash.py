@@ -1,4 +1,4 @@
-"""kill -9 of the core in mid-stream loses nothing that anyone had seen."""
+"""kill -9 of the core during a stream loses no event that a reader has received."""
 
 import asyncio
 import random

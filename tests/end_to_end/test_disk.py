@@ -27,12 +27,12 @@ DISK = "mount -t tmpfs -o size=80m none {data} && exec {command}"
 
 
 def mounting() -> list[str]:
-    """A command that gives what it runs a mount table of its own."""
+    """Returns the prefix of a command that gets its own mount table."""
     return [*unshared("--mount", "--propagation", "private"), "sh", "-c"]
 
 
 class SmallDisk(Deployment):
-    """A deployment whose data is on a file system of 80 MB that nobody else sees."""
+    """A deployment whose data is on a private file system of 80 MB."""
 
     def __init__(self, directory: Path) -> None:
         data = directory / "data"
@@ -76,18 +76,18 @@ async def test_a_full_disk_refuses_runs_keeps_reading_and_loses_nothing(small_di
         under_way = await client.runs.start("count 400 10")
         small_disk.fill()
         with pytest.raises(Unavailable, match="disk is full") as caught:
-            # Larger than what the log's file has room for already.
+            # Larger than the space that the log's file has allocated.
             await client.runs.start("count 3 " + "x" * 8_000_000)
         assert caught.value.reason == "STORE_UNAVAILABLE"
         refused = await http.post("/process", json=ask("count 3", stream=False))
         while refused.status_code == 200:
-            # The log's file had room for it, which has just been cut.
+            # The log's file had space for it, which was just truncated.
             small_disk.fill()
             refused = await http.post("/process", json=ask("count 3", stream=False))
         assert refused.status_code == 503
         assert "disk is full" in refused.text
         small_disk.fill()
-        # What is stored can be read.
+        # Stored data is readable.
         assert [event async for event in client.runs.watch(before.response.id)] == seen
         assert (await http.get(f"/runs/{before.response.id}")).status_code == 200
         small_disk.free()
@@ -101,7 +101,7 @@ async def test_a_full_disk_refuses_runs_keeps_reading_and_loses_nothing(small_di
 
 
 async def ready(http: httpx.AsyncClient, status: int) -> None:
-    """Return when readiness says so."""
+    """Returns when readiness has this status."""
     async with asyncio.timeout(60):
         while (await http.get("/readiness")).status_code != status:
             await asyncio.sleep(0.1)
@@ -128,12 +128,12 @@ async def test_deletes_on_a_full_disk_make_room(small_disk: SmallDisk) -> None:
         small_disk.fill()
         refused = await http.post("/runs", json=ask("echo " + "z" * 100_000))
         while refused.status_code == 201:
-            # The log's file had room for it.
+            # The log's file had space for it.
             small_disk.fill()
             refused = await http.post("/runs", json=ask("echo " + "z" * 100_000))
         assert (refused.status_code, "disk is full" in refused.text) == (503, True)
         await ready(http, 503)
-        # A core that is started on a full disk can be told to make room, too.
+        # A core that starts on a full disk can also free space.
         small_disk.kill("portico.core")
         async with asyncio.timeout(60):
             while (await http.get(f"/runs/{runs[0]}")).status_code != 200:
@@ -172,7 +172,7 @@ def doctor(data: Path) -> subprocess.CompletedProcess[str]:
 
 
 def core(data: Path) -> subprocess.CompletedProcess[str]:
-    """A core that is expected to refuse to start."""
+    """Runs a core that must refuse to start."""
     command = [sys.executable, "-m", "portico.core", str(SCRIPTED), f"--store=sqlite:///{data}/portico.db"]
     command += [f"--listen=unix:{data}/core.sock"]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -207,7 +207,7 @@ def test_a_damaged_database_is_refused_and_the_doctor_says_what_to_do(tmp_path: 
 
 @contextlib.contextmanager
 def running_core(data: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A core on `core.sock`, killed in the end."""
+    """Runs a core on `core.sock` and kills it at the end."""
     command = [sys.executable, "-m", "portico.core", str(SCRIPTED), f"--store=sqlite:///{data}/portico.db"]
     with subprocess.Popen([*command, f"--listen=unix:{data}/core.sock"]) as process:
         try:
@@ -234,7 +234,7 @@ async def runs(data: Path) -> int:
 
 
 def damage(log: Path) -> None:
-    """Change some bytes in the middle."""
+    """Changes some bytes in the middle."""
     content = bytearray(log.read_bytes())
     content[len(content) // 2 : len(content) // 2 + 100] = b"\xee" * 100
     log.write_bytes(content)
@@ -254,7 +254,7 @@ async def test_a_core_misses_commits_that_are_lost_at_the_end_of_its_log(tmp_pat
     assert "portico.db-wal is damaged after frame" in refused.stderr
     assert "remove portico.db-shm" in refused.stderr
     assert "Traceback" not in refused.stderr
-    for _ in range(2):  # whoever looks changes nothing
+    for _ in range(2):  # a check changes nothing
         report = await asyncio.to_thread(doctor, tmp_path)
         assert report.returncode == 1
         assert "portico.db-wal is damaged after frame" in report.stdout

@@ -1,4 +1,4 @@
-"""SIGTERM: nobody who knows how to resume notices."""
+"""SIGTERM: clients that resume notice nothing."""
 
 import asyncio
 from pathlib import Path
@@ -21,7 +21,7 @@ async def test_a_restarted_core_is_resumed_from_without_the_reader_noticing(
         events = [event async for event in stream]
         assert events[-1].response.status == events_pb2.RUN_STATUS_COMPLETED
         assert [event.sequence_number for event in events] == list(range(1, len(events) + 1))
-        # It was given its drain time, and that was enough: nothing was executed twice.
+        # The drain time was long enough: nothing was executed twice.
         assert events[-1].response.attempt == 1
 
 

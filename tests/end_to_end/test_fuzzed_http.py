@@ -1,7 +1,8 @@
-"""schemathesis against what running gateways say of themselves: each answer is as their OpenAPI has it.
+"""schemathesis checks running gateways against their own OpenAPI documents.
 
-CI makes some requests to every operation, the same each time. With PORTICO_FUZZ_SECONDS it goes through all
-that the document allows and forbids, and then on at random for so long: a hundred at least.
+CI makes some requests to every operation, the same each time. With PORTICO_FUZZ_SECONDS it goes through
+all that the document allows and forbids, and then continues with random requests for that time: a hundred
+at least.
 """
 
 import os
@@ -29,8 +30,8 @@ async def query(msgs, context):
 def echo(body):
     return body
 """
-# What a schema can't say: that a token is one of ours, that a path is below /workspace, that two members
-# exclude each other. So what fits the schema may be refused, though never in another way than it says.
+# Rules that a schema cannot express: a token must be issued by the gateway, a path must be below /workspace,
+# two members exclude each other. So a request that fits the schema may be refused, but only as documented.
 UNSAID = "positive_data_acceptance"
 ENDLESS = "/sandboxes/{sandbox_id}/files/changes"  # a stream that only its reader ends
 

@@ -1,6 +1,7 @@
-"""Every RPC with whatever its messages may hold: an answer or a typed error, and a core that is as it was.
+"""Every RPC with random messages: the result is an answer or a typed error, and the core stays intact.
 
-PORTICO_FUZZ_EXAMPLES says how many calls of each method; unless it is set they are the same each time.
+PORTICO_FUZZ_EXAMPLES sets the number of calls of each method; unless it is set, they are the same each
+time.
 """
 
 import asyncio
@@ -67,7 +68,7 @@ ODD = [
     "1e999",
 ]
 
-pytestmark = pytest.mark.xdist_group("fuzzed RPCs")  # one core for all
+pytestmark = pytest.mark.xdist_group("fuzzed RPCs")  # one core for all tests
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +122,7 @@ def values(field: FieldDescriptor, depth: int) -> st.SearchStrategy[Any]:
 
 @st.composite
 def messages(draw: st.DrawFn, descriptor: Descriptor, depth: int = 0) -> Message:
-    """A message of this kind, with some of its fields set to something."""
+    """Returns a message of this type with some of its fields set."""
     message = GetMessageClass(descriptor)()
     for field in descriptor.fields:
         if draw(st.integers(0, 3 + depth)) > 2 or depth > 4:

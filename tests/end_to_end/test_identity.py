@@ -1,4 +1,4 @@
-"""`portico run --auth` and `portico keys`, as somebody types them; an operator; notifications with a key."""
+"""`portico run --auth` and `portico keys` as real commands; an operator; notifications with a key."""
 
 import asyncio
 import json
@@ -57,7 +57,7 @@ async def test_keys_are_made_listed_and_revoked_and_live_through_a_restart(tmp_p
         deployment.wait_ready()
         listed = portico(deployment.target, "keys", "list").stdout
         assert "acme" in listed
-        # An operator sees what is live in every tenant, and ends it.
+        # An operator sees live runs of every tenant, and can cancel them.
         started = httpx.post(
             f"{deployment.url}/runs", json=ask("count 100000 100"), headers=bearer(key)
         ).json()

@@ -1,4 +1,6 @@
-"""Every RPC with empty, huge, odd and broken input: a typed error or an answer, never UNKNOWN or INTERNAL."""
+"""Every RPC with empty, huge, unusual and malformed input: a typed error or an answer, never UNKNOWN or
+INTERNAL.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +18,7 @@ from support.rpcs import METHODS, TYPED, call
 from portico.v1 import query_pb2
 
 START_RUN = next(method for method in METHODS if method.name == "StartRun")
-# Streams that go on until their caller leaves: the test leaves after this many seconds.
+# Streams that continue until their caller disconnects: the test does so after this many seconds.
 ENDLESS = {"ClaimPushes": 0.5}
 TEXTS = {
     "unicode": "\u0416\U0001f600\u202e\u0000\ufeff\u4f60\u597d'\";--",
@@ -28,7 +30,7 @@ TEXTS = {
 
 
 def fill(message: Message, text: str, depth: int = 0) -> Message:
-    """Set every text field to the text and every number to something absurd."""
+    """Sets every text field to the text and every number to an absurd value."""
     for field in message.DESCRIPTOR.fields:
         if field.message_type is not None:
             if field.message_type.GetOptions().map_entry:

@@ -1,4 +1,4 @@
-"""With logs as JSON every line of standard error is an object, whoever writes it and whatever goes wrong."""
+"""With JSON logs every line of standard error is an object, from every writer and after every failure."""
 
 import json
 import os
@@ -69,7 +69,9 @@ def test_a_mistake_that_ends_a_process_is_json(
 
 
 def strange_peers(target: str, authority: Authority) -> None:
-    """Connections that fail in the handshake of a server that wants certificates: plain, and without one."""
+    """Makes connections that fail in the handshake of a server that requires certificates: plain, and without
+    one.
+    """
     host, _, port = target.rpartition(":")
     context = ssl.create_default_context(cafile=str(authority.file))
     for number in range(PEERS):
@@ -129,14 +131,14 @@ async def test_every_line_of_every_process_is_json(tmp_path: Path) -> None:
         "ValueError",
     ):
         assert words in said
-    # Each place of gRPC's code that any peer can make it write from has its first line.
+    # The first line of each place in gRPC's code at which any peer can cause output.
     handshakes = [line for line in lines if line["logger"] == "grpc"]
     assert "Handshake failed" in handshakes[0]["message"]
     assert len(handshakes) < PEERS / 2
 
 
 async def ready(http: httpx.AsyncClient, process: subprocess.Popen[bytes]) -> None:
-    """Until the gateway and its core serve."""
+    """Waits until the gateway and its core serve."""
     while True:
         assert process.poll() is None
         try:

@@ -1,4 +1,4 @@
-"""Logs and the audit over real processes: who did what, and nothing of what was said."""
+"""Logs and the audit of real processes: callers and operations, but no content."""
 
 import json
 from collections.abc import Iterator
@@ -30,7 +30,9 @@ def logging_deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dep
 
 
 def audit(deployment: Deployment) -> list[dict[str, object]]:
-    """The lines but those of the A2A gateway, which has no key to deliver notifications and asks in vain."""
+    """Returns the audit lines, except those of the A2A gateway, which has no key for notifications and is
+    refused.
+    """
     text = (deployment.directory / "audit.log").read_text()
     assert '"method":"ClaimPushes","outcome":"UNAUTHENTICATED"' in text
     return [line for line in map(json.loads, text.splitlines()) if line.get("method") != "ClaimPushes"]
@@ -39,7 +41,7 @@ def audit(deployment: Deployment) -> list[dict[str, object]]:
 async def test_who_did_what_is_a_line_each(logging_deployment: Deployment) -> None:
     admin = {"authorization": "Bearer an-admin-key-that-is-long-enough-for-it"}
     async with httpx.AsyncClient(base_url=logging_deployment.url, timeout=60) as http:
-        # The gateway tells the address; what a caller says of its own counts nowhere.
+        # The gateway reports the address; a header of the caller does not count.
         headers = {**admin, "x-portico-client-address": "203.0.113.9"}
         headers |= {"x-request-id": "mine-1", "traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}
         body = ask(f"fail Bearer {SECRET}", user_id="ann", session_id="s")
@@ -89,6 +91,6 @@ async def test_who_did_what_is_a_line_each(logging_deployment: Deployment) -> No
     assert failed[0]["request_id"] == "mine-1"
     assert failed[0]["trace_id"] == "ab" * 16
     assert "ValueError" in failed[0]["exception"]
-    # Callers of a core with auth on don't get its words: the log has them, but no credential.
+    # Callers of a core with auth on do not get exception texts: the log has them, but no credential.
     assert "ValueError: Bearer ***" in failed[0]["exception"]
     assert SECRET not in logging_deployment.log.read_text()

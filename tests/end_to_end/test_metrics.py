@@ -1,4 +1,4 @@
-"""Metrics over real processes: what Prometheus reads of core and gateway, and what goes out over OTLP."""
+"""Metrics of real processes: as Prometheus reads them from core and gateway, and as OTLP exports them."""
 
 import asyncio
 import re
@@ -34,7 +34,7 @@ def measured(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 async def read(url: str) -> dict[str, float]:
-    """Samples by name and labels, without those of the library's own."""
+    """Returns samples by name and labels, without the library's own."""
     async with httpx.AsyncClient(timeout=30) as http:
         response = await http.get(url)
     assert response.status_code == 200
@@ -87,7 +87,7 @@ async def test_latencies_have_no_label_that_a_caller_could_make_up(measured: Dep
     address = f"http://127.0.0.1:{METRICS_PORT}/metrics"
     streamed = 'rpc_method="portico.v1.QueryService/Query",rpc_response_status_code="OK"'
     async with asyncio.timeout(10):
-        # A stream is measured once it has ended, which its reader need not wait for.
+        # A stream is recorded after it has ended; its reader may return earlier.
         core = await read(address)
         while not any(streamed in name for name in core):
             await asyncio.sleep(0.05)

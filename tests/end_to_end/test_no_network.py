@@ -1,4 +1,4 @@
-"""Nothing is fetched from anywhere to import or to start."""
+"""Imports and starts use no network."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A Node program with the .proto files and nothing of ours talks to the core."""
+"""A Node program with the .proto files, and without Portico's packages, calls the core."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""kill -9 at random moments: what `context.once` has given is never done again."""
+"""kill -9 at random moments: a returned result of `context.once` is never computed again."""
 
 import asyncio
 import random
@@ -15,7 +15,7 @@ from portico.v1 import events_pb2 as pb
 AGENTS = Path(__file__).parent / "agents" / "steps.py"
 STEPS = 25
 ROUNDS = 1
-KILLS = 3  # of a round: fewer than a run has attempts
+KILLS = 3  # per round: fewer than the attempts of a run
 
 
 @pytest.fixture

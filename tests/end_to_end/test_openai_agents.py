@@ -1,4 +1,4 @@
-"""The OpenAI Agents SDK, running a small agent with a tool against the gateway."""
+"""The OpenAI Agents SDK executes a small agent with a tool against the gateway."""
 
 from collections.abc import Iterator
 from pathlib import Path

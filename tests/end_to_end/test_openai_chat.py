@@ -39,7 +39,7 @@ async def test_node(chatting: Deployment) -> None:
 
 @pytest.mark.parametrize("store", [True, False])
 async def test_a_core_that_dies_is_told(chatting: Deployment, store: bool) -> None:
-    """What was said stays said; that it is not all of the answer is an error and no silent end."""
+    """Received text stays valid; an incomplete answer ends with an error, not silently."""
     said: list[str] = []
 
     async def read(client: AsyncOpenAI) -> None:

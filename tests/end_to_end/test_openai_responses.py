@@ -1,4 +1,4 @@
-"""OpenAI's npm package as a client of Responses, and what kill -9 does to a response."""
+"""OpenAI's npm package as a client of Responses, and the effects of kill -9 on a response."""
 
 import asyncio
 from collections.abc import Iterator
@@ -137,7 +137,7 @@ async def test_node_on_a_websocket(deployment: Deployment) -> None:
 
 
 async def read(http: httpx.AsyncClient, id: str, after: int) -> list[bytes]:
-    """The frames behind an event, to the end; comes back when the gateway is not there yet."""
+    """Reads the frames after an event, to the end; retries until the gateway is available."""
     frames: list[bytes] = []
     while True:
         params = {"stream": "true", **({"starting_after": str(after)} if after >= 0 else {})}
@@ -154,7 +154,7 @@ async def read(http: httpx.AsyncClient, id: str, after: int) -> list[bytes]:
 
 
 async def begin(http: httpx.AsyncClient, deployment: Deployment, victim: str) -> tuple[str, list[bytes]]:
-    """A response whose stream is cut by a kill; its id, and the frames that came whole."""
+    """Starts a response whose stream is cut by a kill; returns its id and the complete frames."""
     seen, id = b"", ""
     try:
         async with http.stream("POST", "/v1/responses", json=ASKED) as answer:

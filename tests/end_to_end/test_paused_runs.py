@@ -1,4 +1,4 @@
-"""Runs that wait for an answer go on waiting over restarts of a real core."""
+"""Runs that wait for an answer keep waiting over restarts of a real core."""
 
 import asyncio
 import signal
@@ -30,13 +30,13 @@ async def asking(tmp_path: Path) -> AsyncIterator[Deployment]:
 
 
 def restart(deployment: Deployment) -> None:
-    """As an operator does, or a new version."""
+    """Restarts the core as an operator or an upgrade does."""
     assert deployment.stop() == 0
     deployment.start()
 
 
 def signal_everything(deployment: Deployment) -> None:
-    """As an init system does that stops a service; the core's workers hear it first here."""
+    """Sends SIGTERM as an init system does for a service; here the core's workers receive it first."""
     processes = deployment.process.children(recursive=True)
     for process in processes:
         if "portico.core.hosts.worker" in process.cmdline():
@@ -95,7 +95,7 @@ async def test_every_kind_of_agent_waits_over_every_kind_of_restart(asking: Depl
 
 
 async def asked_below(client: Client) -> list[str]:
-    """The child runs that wait for an answer."""
+    """Returns the child runs that wait for an answer."""
     return sorted(
         [run.response.id async for run in client.runs.list(agent="worker", statuses=["input_required"])]
     )
@@ -130,11 +130,11 @@ async def test_an_agent_that_must_not_be_executed_again_can_not_pause(asking: De
         assert 'omit on_restart or set it to "rerun"' in asking.log.read_text()
 
 
-Restarted = Callable[[], Awaitable[None]]  # returns once all wait, and the core has been restarted
+Restarted = Callable[[], Awaitable[None]]  # returns once all runs wait and the core has restarted
 
 
 async def over_responses(deployment: Deployment, restarted: Restarted) -> str:
-    """What the user of a chat sees: the question's response, then the answer's."""
+    """Returns the output of a chat's user: the question's response, then the answer's."""
     async with AsyncOpenAI(base_url=f"{deployment.url}/v1", api_key="none", max_retries=0) as client:
         first = await client.responses.create(model="by-yield", input="go")
         assert first.output_text == "Hello. First?"
@@ -205,7 +205,7 @@ async def test_every_protocol_answers_after_a_restart(
         await all_wait.wait()
         await asyncio.to_thread(again, asking)
         async with Client(asking.target) as client:
-            await client.runs.list().page()  # as soon as the core is there
+            await client.runs.list().page()  # as soon as the core serves
         is_back.set()
 
     responses, task, sse, _ = await asyncio.gather(

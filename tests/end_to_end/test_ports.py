@@ -1,4 +1,4 @@
-"""Servers in sandboxes, honest and hostile, through a real gateway process."""
+"""Servers in sandboxes, correct and hostile, through a real gateway process."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from websockets.typing import Subprotocol
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SERVER = Path(hostile_server.__file__).read_bytes()
-SECONDS = 1.5  # how long the gateway waits for an answer, and for more of one
+SECONDS = 1.5  # the gateway's timeout for an answer, and for each further part
 
 
 @dataclass
@@ -63,7 +63,7 @@ async def place(own: Deployment) -> AsyncIterator[Place]:
             while (await http.get(path)).status_code == 502:
                 await asyncio.sleep(0.05)
         yield Place(own, http, path, box)
-        # Errors of code inside are no defect of the gateway's.
+        # Errors of code inside a sandbox are no errors of the gateway.
         assert "Traceback" not in own.log.read_text()
         assert "ASGI" not in own.log.read_text()
 

@@ -1,4 +1,4 @@
-"""Each process of `portico run` is stopped for a while under load, or killed: nothing is lost."""
+"""Each process of `portico run` is suspended under load, or killed: nothing is lost."""
 
 import asyncio
 import signal
@@ -15,7 +15,7 @@ from portico.client import Client
 from portico.core.integrity.database_check import DatabaseCheck
 from portico.v1 import events_pb2
 
-pytestmark = pytest.mark.xdist_group("processes")  # one deployment for those that leave it whole
+pytestmark = pytest.mark.xdist_group("processes")  # one deployment for the tests that leave it intact
 STOPPED_SECONDS = 2.0
 COUNT = 250  # 2.5 seconds of tokens, so that every run is live when a process is stopped
 TEXT = "".join(f"{number} " for number in range(COUNT))
@@ -66,13 +66,13 @@ async def test_a_process_that_is_stopped_for_a_while_loses_nothing(deployment: D
         stopped = process_of(deployment, name)
         stopped.suspend()
         try:
-            # Who comes meanwhile waits, and is served.
+            # New requests meanwhile wait, and are served.
             late = asyncio.gather(over_sse(http), over_grpc(client))
             await asyncio.sleep(STOPPED_SECONDS)
         finally:
             stopped.resume()
         await asyncio.wait_for(asyncio.gather(calls, late), 60)
-        # It went on; nobody took it for dead.
+        # It continued; no process treated it as dead.
         assert {child.pid for child in deployment.process.children()} == children
 
 

@@ -1,4 +1,4 @@
-"""After kill -9 and a rerun, readers that follow only their protocol's rules have the right text."""
+"""After kill -9 and a rerun, readers that follow only their protocol's rules have the correct text."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -33,7 +33,7 @@ async def deployment(tmp_path: Path) -> AsyncIterator[Deployment]:
 
 
 class Cut:
-    """The core is killed once every reader has some of the answer."""
+    """The core is killed once every reader has a part of the answer."""
 
     def __init__(self, deployment: Deployment, readers: int) -> None:
         self._deployment = deployment
@@ -158,7 +158,7 @@ async def over_grpc(deployment: Deployment, cut: Cut, me: int) -> None:
 
 
 async def over_responses(deployment: Deployment, cut: Cut, me: int) -> None:
-    """OpenAI's API reference: an item is what its `done` event says, the response what `completed` says."""
+    """OpenAI's API reference: the `done` event has the final item, and `completed` the final response."""
     async with AsyncOpenAI(base_url=f"{deployment.url}/v1", api_key="none", max_retries=0) as client:
         items: dict[int, Any] = {}
         told = ""
@@ -173,7 +173,7 @@ async def over_responses(deployment: Deployment, cut: Cut, me: int) -> None:
                 items[event.output_index] = event.item
         assert event.type == "response.completed"
         whole = [item for item in items.values() if item.type == "message" and item.status == "completed"]
-        # The first message was whole before the crash; the final output says which items stand.
+        # The first message was complete before the crash; the final output lists the valid items.
         final = [item for item in event.response.output if item.type == "message"]
         texts = ([part.text for part in item.content if part.type == "output_text"] for item in final)
         assert ["".join(parts) for parts in texts] == SAID
@@ -185,7 +185,7 @@ async def over_responses(deployment: Deployment, cut: Cut, me: int) -> None:
 
 
 async def over_chat(deployment: Deployment, cut: Cut, me: int) -> None:
-    """Nothing takes back a chunk: the stream ends with an error, and asking again gets the whole answer."""
+    """No chunk can be withdrawn: the stream ends with an error, and a new request gets the whole answer."""
     key = {"Idempotency-Key": uuid4().hex}
     asked: Any = {"model": "again", "messages": [{"role": "user", "content": WORDS}], "extra_headers": key}
     told = ""
@@ -215,7 +215,7 @@ async def over_plain_chat(deployment: Deployment, cut: Cut) -> None:
 
 
 async def over_a_peer(deployment: Deployment, cut: Cut, me: int) -> None:
-    """An agent that calls another: portico's own reader of A2A."""
+    """An agent that calls another one: Portico's own reader of A2A."""
     peer = Peer(f"{deployment.url}/agents/again", headers={}, timeout=30)
     told: dict[str, str] = {}
     async for piece in peer.stream(WORDS):

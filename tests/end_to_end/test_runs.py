@@ -1,4 +1,4 @@
-"""Runs over gRPC, as a client in Python sees them."""
+"""Runs over gRPC, with the Python client."""
 
 import asyncio
 import time
@@ -233,7 +233,7 @@ async def test_a_deleted_run_is_gone(client: Client) -> None:
 
 
 async def test_a_slow_reader_harms_nobody_and_gets_everything(client: Client, deployment: Deployment) -> None:
-    """One reads nothing for 10 s of a log that is larger than every buffer; the other is done long before."""
+    """One reads nothing for 10 s of a log larger than every buffer; the other finishes long before."""
     run = await client.runs.start("big 20000 150")
     slow = client.runs.watch(run.response.id)
     await anext(slow)
@@ -259,7 +259,7 @@ async def test_a_foreground_run_that_nobody_reads_is_cancelled(tmp_path: Path) -
                 run_id = stream.run_id
             await asyncio.sleep(0.5)
             assert not mark.exists()
-            back = client.runs.watch(run_id)  # a reader that comes back keeps it going
+            back = client.runs.watch(run_id)  # a reader that returns keeps it running
             await anext(back)
             await asyncio.sleep(1.5)
             assert not mark.exists()

@@ -1,4 +1,4 @@
-"""What holds for runs holds where their agents are in processes of their own."""
+"""The tests of runs, with agents in worker processes."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import pytest
 from end_to_end import test_runs
 from support.deployment import SCRIPTED, Deployment
 
-# These are about readers and gateways, and take long.
+# These concern readers and gateways, and take long.
 ELSEWHERE = (
     "test_a_slow_reader_harms_nobody_and_gets_everything",
     "test_a_foreground_run_that_nobody_reads_is_cancelled",

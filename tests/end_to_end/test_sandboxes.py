@@ -29,7 +29,7 @@ def coder(tmp_path: Path) -> Iterator[Deployment]:
 
 
 def of_core(core: psutil.Process) -> list[psutil.Process]:
-    """All that runs on behalf of a core: its zygotes, and what they have forked."""
+    """Returns the processes of a core: its zygotes, and the processes forked from them."""
     return core.children(recursive=True)
 
 
@@ -70,7 +70,7 @@ async def test_a_killed_core_leaves_no_sandbox_process(coder: Deployment) -> Non
             async with asyncio.timeout(20):
                 while not await _serves(client):
                     await asyncio.sleep(0.1)
-            # The next core knows nothing of them, makes new ones, and has swept what was kept in files.
+            # The next core does not adopt them, creates new ones, and has removed their files.
             again = await client.sandboxes.create(fresh=True)
             assert again.sandbox_id not in {one.sandbox_id for one in made}
             assert [one.sandbox_id async for one in client.sandboxes.list()] == [again.sandbox_id]
@@ -78,7 +78,7 @@ async def test_a_killed_core_leaves_no_sandbox_process(coder: Deployment) -> Non
 
 
 async def _serves(client: Client) -> bool:
-    """A channel that met a dead core tries again in its own time."""
+    """Waits until the client's channel reconnects after its core has died."""
     try:
         return await client.healthy()
     except PorticoError:
@@ -91,7 +91,7 @@ async def _spin(client: Client, made: sandbox_pb2.Sandbox) -> None:
 
 
 def left_of(core: psutil.Process) -> set[str]:
-    """What a core has left on the machine: control groups, processes that bear its mark, files."""
+    """Returns the remains of a core on the machine: control groups, marked processes, files."""
     name = f"{core.pid}-"
     found = {
         f"{folder}/{one}"
@@ -106,12 +106,12 @@ def left_of(core: psutil.Process) -> set[str]:
 
 
 class Crowd:
-    """Clients that make sandboxes, use them and end them, all at once."""
+    """Clients that create sandboxes, use them and end them concurrently."""
 
     def __init__(self, target: str, core: psutil.Process) -> None:
         self._target, self._core = target, core
         self.made = 0
-        # All that were seen. Their namespaces live as long as they do: nothing else holds them.
+        # All observed sandboxes. Their namespaces exist as long as their processes: nothing else holds them.
         self.processes: set[psutil.Process] = set()
 
     async def run(self, clients: int, each: int) -> None:
@@ -134,7 +134,7 @@ class Crowd:
 
 
 def mounted() -> set[str]:
-    """What is mounted of the kinds that a sandbox has; others may mount other things meanwhile."""
+    """Returns the mounts of the kinds that a sandbox has; others may mount other things meanwhile."""
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     return {line for line in lines if line.partition(" - ")[2].split()[0] in ("tmpfs", "devpts", "proc")}
 
@@ -148,7 +148,7 @@ async def test_two_hundred_sandboxes_of_twenty_clients_leave_nothing(tmp_path: P
     assert len(crowd.processes) > 100
     async with Client(started.target) as client:
         assert [one async for one in client.sandboxes.list()] == []
-    # What is left is the zygote, with its own parent, and what waits to be asked for.
+    # The zygote with its parent, and the warm pool, remain.
     await eventually(lambda: len(of_core(core)) < 12, 30)
     assert await asyncio.to_thread(started.stop) == 0
     assert left_of(core) == set()

@@ -1,4 +1,4 @@
-"""A disk that takes its time for every write and sync: the core answers, and loses nothing."""
+"""A disk that is slow at every write and sync: the core answers, and loses nothing."""
 
 import asyncio
 import time
@@ -39,7 +39,7 @@ async def test_on_a_slow_disk_the_core_answers_and_nothing_acknowledged_is_lost(
         [old] = [run async for run in client.runs.list(session_id="s")]
         core = deployment.child("portico.core")
         faults.slow_disk(0.1)
-        # A commit takes up to a second now. Agents say far more than that can take.
+        # A commit now takes up to a second. Agents produce far more than the disk accepts.
         runs = [await client.runs.start("big 500 20000") for _ in range(4)]
         reading = asyncio.create_task(_read(client, runs[0].response.id))
         waits = []
@@ -52,13 +52,13 @@ async def test_on_a_slow_disk_the_core_answers_and_nothing_acknowledged_is_lost(
             waits.append(time.monotonic() - began)
             rss.append(core.memory_info().rss)
             await asyncio.sleep(0.05)
-        # Reads do not wait for the disk's writes: most would have to be several commits long.
+        # Reads do not wait for the disk's writes: otherwise most would take several commits.
         assert sorted(waits)[len(waits) // 2] < 0.25, waits
         assert rss[-1] - rss[len(rss) // 2] < 50 * MEGABYTE, "what agents say piles up"
         for run in runs:
             found = await client.runs.get(run.response.id)
             assert found.last_sequence_number < 20_000 - PENDING_EVENTS, "the disk was not slow"
-        # What was seen, and whatever else was acknowledged, is there after the worst.
+        # Received events, and all other acknowledged data, exist after the crash.
         await asyncio.to_thread(deployment.kill, "portico.core")
         faults.slow_disk(0)
         await asyncio.to_thread(deployment.wait_ready)
@@ -72,5 +72,5 @@ async def test_on_a_slow_disk_the_core_answers_and_nothing_acknowledged_is_lost(
 
 
 async def _read(client: Client, run_id: str) -> list[events_pb2.Event]:
-    """What a reader sees who was there from the beginning, and comes back after the core has."""
+    """Returns the events of a reader from the beginning, which resumes after the core has restarted."""
     return [event async for event in client.runs.watch(run_id)]

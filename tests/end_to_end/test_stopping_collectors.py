@@ -1,4 +1,4 @@
-"""The end of a process whose telemetry has somewhere to go, or nowhere."""
+"""The end of a process whose telemetry collector is slow or absent."""
 
 import socket
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ NEVER = {"OTEL_EXPORTER_OTLP_TIMEOUT": "3600000", "OTEL_BSP_SCHEDULE_DELAY": "36
 
 @contextmanager
 def collector(kind: str) -> Iterator[int]:
-    """The port of a collector that is not there, or takes connections and never answers."""
+    """Yields the port of a collector that is absent, or accepts connections and never answers."""
     if kind == "refuses":
         yield free_port()
         return

@@ -1,4 +1,4 @@
-"""`portico run` serves wherever containers, companies and old shells start it, or says why it can't."""
+"""`portico run` serves in containers, company networks and old shells, or reports why it cannot."""
 
 import json
 import shutil
@@ -16,7 +16,8 @@ from support.deployment import free_port
 AGENT = Path(__file__).parent / "agents" / "surrounded.py"
 PROGRAM = Path(__file__).parents[1] / "support" / "run_and_ask.py"
 MEMORY = ("--store", "memory://")
-NOBODY = ("setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups")  # /etc/passwd does not have it
+# a user that /etc/passwd does not have
+NOBODY = ("setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups")
 LIBRARIES = (
     "asyncio",
     "docker",
@@ -34,16 +35,16 @@ PROXIES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy"
 
 
 def in_namespaces(kinds: str, *script: str) -> Sequence[str]:
-    """A command that goes before another, which then runs in new namespaces after the script."""
+    """Returns the prefix of a command that runs in new namespaces after the script."""
     return ("unshare", *kinds.split(), "sh", "-ec", "; ".join([*script, 'exec "$@"']), "sh")
 
 
 @dataclass
 class Surroundings:
-    """Where `portico run` is started. `{folder}` stands for a folder of the test's, for every user."""
+    """The environment of `portico run`. `{folder}` stands for a test's folder that every user can enter."""
 
     wrapper: Sequence[str] = ()
-    prefix: Sequence[str] = ()  # before `portico run` alone
+    prefix: Sequence[str] = ()  # before `portico run` only
     variables: dict[str, str] = field(default_factory=dict)
     unset: Sequence[str] = ()
     inherited: dict[str, Any] = field(default_factory=dict)
@@ -51,7 +52,7 @@ class Surroundings:
     host: str = "127.0.0.1"
     signal: str = "SIGTERM"
     agent: str = str(AGENT)
-    says: str = ""  # instead of serving
+    says: str = ""  # the expected message, if it must not serve
 
 
 READ_ONLY = in_namespaces(
@@ -126,7 +127,7 @@ CASES = {
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Not below pytest's own, which is for one user, and is in the /tmp that some tests cover."""
+    """Not below pytest's own folder, which is for one user and in /tmp, which some tests cover."""
     made = Path(tempfile.mkdtemp(dir="/var/tmp"))
     made.chmod(0o777)
     (made / ("long" * 30)).mkdir()

@@ -1,4 +1,4 @@
-"""Traces over real processes: from a request in any protocol to what the agent does for it."""
+"""Traces over real processes: from a request in any protocol to the agent's operations."""
 
 import asyncio
 import json
@@ -46,7 +46,7 @@ def traced(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 def new_trace() -> tuple[str, dict[str, str]]:
-    """A trace id, and the header of a caller that is in it."""
+    """Returns a trace id, and the header of a caller in that trace."""
     trace_id = uuid4().hex
     return trace_id, {"traceparent": f"00-{trace_id}-00000000000000aa-01"}
 
@@ -62,7 +62,7 @@ def has(*names: str) -> Callable[[list[SeenSpan]], bool]:
 
 
 def chain(spans: list[SeenSpan], *names: str) -> None:
-    """Each is the parent of the next; the first has the caller's span for one."""
+    """Checks that each span is the parent of the next; the parent of the first is the caller's span."""
     parent = "00000000000000aa"
     for name in names:
         span = named(spans, name)

@@ -1,4 +1,4 @@
-"""Two cores on one database: the newer one has it, and the other one ends instead of writing beside it."""
+"""Two cores on one database: the newer one owns it, and the other one ends instead of writing."""
 
 import asyncio
 import subprocess
@@ -27,7 +27,7 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
 
 @pytest.fixture
 def other(deployment: Deployment) -> Iterator[subprocess.Popen[bytes]]:
-    """A second core, for which somebody has removed the lock."""
+    """Starts a second core after its lock was removed."""
     folder = deployment.directory
     (folder / "portico.db.lock").unlink()
     command = [sys.executable, "-m", "portico.core", str(SCRIPTED), f"--listen=unix:{folder}/other.sock"]
@@ -55,7 +55,7 @@ async def test_a_core_that_is_replaced_ends_and_is_not_started_again(
             await asyncio.sleep(0.02)
         request.getfixturevalue("other")
         async with Client(f"unix:{deployment.directory}/other.sock") as second:
-            # The first core ends by itself, and so does who would start it again.
+            # The first core ends by itself, and so does the supervisor that would restart it.
             assert await asyncio.to_thread(deployment.process.wait, READY_SECONDS) == FENCED_OUT
             assert not core.is_running()
             log = deployment.log.read_text()
@@ -63,7 +63,7 @@ async def test_a_core_that_is_replaced_ends_and_is_not_started_again(
             assert "Traceback" not in log
             with pytest.raises(Unavailable):
                 await reading
-            # What it told is there, once, and goes on to one end.
+            # Its received events exist once, and the run continues to one end.
             events = [event async for event in second.runs.watch(run.response.id)]
             assert events[: len(seen)] == seen
             assert [event.sequence_number for event in events] == list(range(len(events)))

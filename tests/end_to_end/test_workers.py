@@ -1,4 +1,4 @@
-"""What agents do in processes of their own harms the run that does it, and not the core or the others."""
+"""Misbehaving agents in worker processes harm their own run, and not the core or other runs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -29,7 +29,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 
 @pytest.fixture(autouse=True)
 async def others_go_on(deployment: Deployment, client: Client) -> AsyncIterator[None]:
-    """Around every abuse: the core is the same, and runs of other agents stream on through it."""
+    """Checks around every abuse that the core is the same, and that runs of other agents stream on."""
     core = deployment.child("portico.core").pid
     others = [client.runs.query("count 50", agent=agent) for agent in ("here", "beside")]
     for other in others:
@@ -120,7 +120,8 @@ async def test_what_an_agent_has_started_ends_with_its_worker(client: Client) ->
     *_, end = [event async for event in client.runs.query("leave", agent="bad")]
     pids = [int(pid) for pid in end.response.output[0].content[0].text.split()]
     assert len(pids) == 3
-    await eventually(lambda: not any(psutil.pid_exists(pid) for pid in pids))  # killed, and dead in a moment
+    # killed, and gone shortly after
+    await eventually(lambda: not any(psutil.pid_exists(pid) for pid in pids))
 
 
 async def test_an_agent_that_yields_faster_than_the_log_is_held(

@@ -1,4 +1,4 @@
-"""Workers end with their core, however it ends; what they have left, when the next one starts."""
+"""Workers end with their core, however it ends; the next core removes what they left."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Real frameworks before a scripted model. They are in a venv of their own: `make test-frameworks`."""
+"""Real frameworks with a scripted model. They are in a separate venv: `make test-frameworks`."""
 
 import importlib.util
 from collections.abc import AsyncIterator, Iterator
@@ -14,13 +14,13 @@ from portico.client import Client
 AGENTS = Path(__file__).parent / "agents"
 
 if importlib.util.find_spec("langgraph") is None:
-    # The ordinary venv has no frameworks. In theirs, a missing one fails.
+    # The ordinary venv has no frameworks. In the frameworks' venv a missing one fails.
     collect_ignore_glob = ["*"]
 
 
 @pytest.fixture(scope="session")
 def model() -> Iterator[ScriptedModel]:
-    """Tests share it: what they look for in its requests must be their own words."""
+    """Shared by all tests: each must search its requests only for words of its own."""
     started = ScriptedModel(SCRIPT)
     yield started
     started.stop()
@@ -28,7 +28,7 @@ def model() -> Iterator[ScriptedModel]:
 
 @pytest.fixture(scope="session")
 def deployment(model: ScriptedModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """Every agent, for all tests; they must leave it whole."""
+    """Serves every agent for all tests, which must leave it intact."""
     directory = tmp_path_factory.mktemp("everybody")
     env = {"SCRIPTED_MODEL_URL": model.url}
     started = Deployment(AGENTS / "everybody.py", directory, env=env)

@@ -1,4 +1,4 @@
-"""What each framework streams when an agent makes pictures, sound and files, and which of them it can."""
+"""The stream of each framework whose agent creates images, audio and files, and the supported types."""
 
 import base64
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def agno(png: str, wav: str, pdf: str) -> Native:
 
 def autogen(png: str, wav: str, pdf: str) -> Native:
     class AsItIs(AutoGenImage):
-        """Written as it was read."""
+        """JSON that is written as it was read."""
 
         @property
         def data_uri(self) -> str:

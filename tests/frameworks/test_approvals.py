@@ -1,4 +1,4 @@
-"""Tools that a human must approve: the run waits, and goes on with a yes or a no."""
+"""Tools that require approval: the run waits, and continues after a yes or a no."""
 
 import json
 

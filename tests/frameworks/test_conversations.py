@@ -1,4 +1,4 @@
-"""What every framework must do alike: the same conversations, with its own agent and tools."""
+"""Behaviour that all frameworks share: the same conversations, each with its own agent and tools."""
 
 import json
 import time
@@ -30,10 +30,10 @@ FRAMEWORKS = [
     "openai_agents",
     "pydantic_ai",
 ]
-# These tell a call when the model has said all of it.
+# These report a call once the model has completed it.
 WHOLE_CALLS = ("agno", "autogen")
 framework = pytest.mark.parametrize("framework", FRAMEWORKS)
-# These keep what they remember in the session's state; the others read the conversation.
+# These store their memory in the session's state; the others read the conversation.
 KEEPS_STATE = ("agentscope", "agno", "autogen", "langgraph", "ms_agent_framework")
 
 Said = list[tuple[str, Any]]
@@ -44,7 +44,7 @@ SUN_IN_ROME = ("plugin_call_output", ("call_2", "sunny in Rome"))
 
 
 def told(output: Any) -> Said:
-    """Messages as their type, and their text or their call."""
+    """Returns messages as their type, and their text or call."""
     said: Said = []
     for message in output:
         kind = pb.MessageType.Name(message.type).removeprefix("MESSAGE_TYPE_").lower()
@@ -102,7 +102,7 @@ async def test_tools_are_called_and_told(client: Client, framework: str, text: s
     response = await ended(client, text, framework)
     assert response.status == pb.RUN_STATUS_COMPLETED, response.error
     if text == "weather in both":
-        # Tools that work side by side may end in any order.
+        # Tools that execute concurrently may end in any order.
         assert sorted(map(repr, told(response.output))) == sorted(map(repr, said))
         assert told(response.output)[:2] == said[:2]
     else:
@@ -152,7 +152,7 @@ async def test_cancelling_reaches_the_model_and_keeps_what_was_said(
 async def test_every_protocol_tells_the_same(
     client: Client, deployment: Deployment, framework: str, text: str
 ) -> None:
-    """Thoughts, words, calls, results and usage, in the same order."""
+    """Reasoning, text, calls, results and usage arrive in the same order."""
     response = await ended(client, text, framework)
     over_grpc = told(response.output)
     counted = (response.usage.input_tokens, response.usage.output_tokens, response.usage.total_tokens)
@@ -187,7 +187,7 @@ def _counted(usage: Any) -> tuple[int, int, int]:
 async def _over_a2a(
     http: httpx.AsyncClient, url: str, framework: str, text: str
 ) -> tuple[Said, tuple[int, int, int]]:
-    """Artifacts as they grow, and in their midst what the status tells: thoughts, calls and results."""
+    """Returns growing artifacts, and between them the reasoning, calls and results of status updates."""
     card = await A2ACardResolver(http, f"{url}/agents/{framework}").get_agent_card()
     client = ClientFactory(ClientConfig(httpx_client=http, streaming=True)).create(card)
     message = a2a.Message(message_id=uuid4().hex, role=a2a.ROLE_USER, parts=[a2a.Part(text=text)])
@@ -231,7 +231,7 @@ async def _over_responses(url: str, framework: str, text: str) -> tuple[Said, tu
 
 @pytest.fixture(scope="module")
 def crashed(deployment: Deployment) -> None:
-    """Everybody has been told a name; then the core was killed, and is back."""
+    """Tells every agent a name; then kills the core and waits for the next one."""
     with httpx.Client(base_url=deployment.url, timeout=60) as http:
         for name in FRAMEWORKS:
             session = f"crash-{name}"
@@ -260,7 +260,9 @@ async def test_a_conversation_goes_on_after_a_crash(
 @framework
 async def test_what_a_framework_keeps_goes_with_its_session(client: Client, framework: str) -> None:
     async def kept(*sessions: str) -> int:
-        """How many rounds are found when the user is forgotten, after all sessions but the last went."""
+        """Returns how many rounds the deletion of the user finds after all sessions but the last were
+        deleted.
+        """
         user_id = f"user-{uuid4().hex}"
         for session_id in sessions:
             await ended(client, "hello", framework, user_id=user_id, session_id=session_id)

@@ -1,4 +1,4 @@
-"""LangGraph's own things: checkpoints, store, interrupts, every mode of streaming."""
+"""LangGraph's features: checkpoints, store, interrupts, every stream mode."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -43,7 +43,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
 
 
 async def in_a_run(serve: Serve, work: Callable[[Context], Awaitable[None]]) -> None:
-    """Do it with the context of a run; its exceptions are the test's."""
+    """Executes work with the context of a run; its exceptions reach the test."""
     app, raised = AgentApp("worker"), []
 
     @app.query
@@ -130,7 +130,7 @@ async def test_an_interrupt_waits_for_a_human_and_goes_on_with_the_answer(client
 
 
 async def say(serve: Serve, *items: Any) -> list[pb.Message]:
-    """The output of an agent that yields these."""
+    """Returns the output of an agent that yields these items."""
     app = AgentApp("says")
 
     @app.query(framework="langgraph")

@@ -1,4 +1,4 @@
-"""The store does what LangGraph's own does: the same operations, on both, have the same results."""
+"""Compares the store with LangGraph's own: the same operations on both have the same results."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ InARun = Callable[[Work], Awaitable[None]]
 
 @pytest.fixture(params=["memory://", "sqlite"])
 async def in_a_run(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[InARun]:
-    """Do something with the context of a run; its exceptions are the test's."""
+    """Executes work with the context of a run; its exceptions reach the test."""
     works: list[Work] = []
     raised: list[BaseException] = []
     app = AgentApp("worker")
@@ -111,7 +111,7 @@ async def test_filters_and_prefixes_mean_the_same(in_a_run: InARun) -> None:
         for store in (ours, its):
             with pytest.raises(ValueError, match="Unsupported operator"):
                 await store.asearch((), filter={"n": {"$like": 1}})
-        # Where LangGraph's own store raises TypeError, and its database stores do not.
+        # LangGraph's own store raises TypeError here; its database stores do not.
         assert await ours.asearch((), filter={"missing": {"$gt": 0}}) == []
         assert await ours.asearch((), filter={"o": {"$lt": 0}}) == []
 
@@ -239,7 +239,7 @@ async def test_puts_of_one_key_at_once_leave_one_item(in_a_run: InARun) -> None:
 
 
 async def test_all_of_many_items_are_listed(in_a_run: InARun, request: pytest.FixtureRequest) -> None:
-    # A commit of SQLite takes its time: there, some pages of them.
+    # A SQLite commit takes time, so some of its pages are tested there.
     many = 2100 if "memory" in request.node.name else 450
 
     async def work(context: Context) -> None:
@@ -336,7 +336,7 @@ async def test_a_memory_that_looks_like_an_item_is_none(in_a_run: InARun) -> Non
 
 
 async def old_put(context: Context, namespace: tuple[str, ...], value: dict[str, Any], day: int) -> None:
-    """As earlier versions kept an item, here with the key k."""
+    """Stores an item as earlier versions did, here with the key k."""
     moment = f"2024-05-{day:02}T00:00:00+00:00"
     place = json.dumps([*namespace, "k"], ensure_ascii=False)
     about = {"kept_by": "langgraph", "place": place, "namespace": list(namespace), "key": "k", "value": value}

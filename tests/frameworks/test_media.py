@@ -1,4 +1,4 @@
-"""Pictures, sound and files: into each framework and out of it, as far as it has types for them."""
+"""Images, audio and files: input and output of each framework, as far as it has types for them."""
 
 import base64
 import json
@@ -53,9 +53,9 @@ CONTENTS = {
 }
 BYTES = {"image": PNG, "audio": WAV, "file": PDF}
 FRAMEWORKS = sorted([*NATIVES, "openai_agents"])
-# AutoGen has no type for these: what they are is said in words.
+# AutoGen has no type for these, so a text names them.
 IN_WORDS = {("autogen", "audio"): "[audio : audio/wav]", ("autogen", "file"): "[file a.pdf: application/pdf]"}
-# The framework has it, and then its own adapter of OpenAI's API leaves it out.
+# The framework supports it, but its adapter of OpenAI's API omits it.
 KEPT_FROM_THE_MODEL = {("agentscope", "file"), ("langgraph", "audio")}
 
 
@@ -77,7 +77,7 @@ async def test_what_a_user_sends_reaches_the_model(
     assert events[-1].response.status == pb.RUN_STATUS_COMPLETED, events[-1].response.error
     asked = json.dumps(model.requests[-1])
     if framework == "autogen" and kind == "image":
-        assert "data:image/png;base64,iVBORw0KGgo" in asked  # it writes the picture anew
+        assert "data:image/png;base64,iVBORw0KGgo" in asked  # it encodes the image again
     else:
         assert IN_WORDS.get((framework, kind), BYTES[kind]) in asked
 
@@ -109,12 +109,12 @@ TO: dict[str, Callable[[Sequence[Message]], Sequence[Any]]] = {
     "openai, Responses": to_items,
     "pydantic_ai": to_pydantic_ai,
 }
-# These have no place for a picture in a tool's result.
+# These cannot hold an image in a tool's result.
 RESULTS_IN_WORDS = ("agno", "autogen", "ms_agent_framework", "openai, Chat Completions")
 
 
 def inside(value: Any) -> str:
-    """All that is in a framework's messages, bytes as base64."""
+    """Returns all values in a framework's messages, with bytes as base64."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, str | int | float | None):
@@ -123,7 +123,7 @@ def inside(value: Any) -> str:
         return " ".join(inside(one) for one in (*value, *value.values()))
     if isinstance(value, list | tuple):
         return " ".join(map(inside, value))
-    if hasattr(value, "to_base64"):  # AutoGen's picture
+    if hasattr(value, "to_base64"):  # AutoGen's image
         return str(value.to_base64())
     fields = getattr(value, "__dict__", None) or {
         name: getattr(value, name, None) for name in getattr(value, "__dataclass_fields__", {})
@@ -137,7 +137,7 @@ def test_a_frameworks_messages_hold_all_that_it_has_types_for(framework: str) ->
     held = inside(user)
     assert "see" in held
     for kind, body in BYTES.items():
-        written = body[:12] if framework == "autogen" else body  # it writes a picture anew
+        written = body[:12] if framework == "autogen" else body  # it encodes an image again
         assert IN_WORDS.get((framework, kind), written) in held, kind
     told = inside(result)
     assert "drawn" in told
@@ -174,7 +174,7 @@ async def test_pictures_that_a_tool_of_pydantic_ai_gave_are_told_once(tmp_path: 
 
 
 async def said(framework: str, items: Sequence[Any], directory: Path) -> dict[str, str]:
-    """What a run tells that yields these items, by kind: base64. Files keep their names."""
+    """Returns the output of a run that yields these items, by kind: base64. Files keep their names."""
     app = AgentApp("maker")
 
     @app.query(framework=framework)

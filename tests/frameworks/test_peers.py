@@ -1,4 +1,4 @@
-"""Agents of different frameworks that talk to each other over A2A."""
+"""Agents of different frameworks that call each other over A2A."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tools of a sandbox, and of an MCP server, as every framework's own."""
+"""Tools of a sandbox and of an MCP server in the form of each framework."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -15,7 +15,7 @@ from portico.sandbox.tools import list_tools
 ARGUMENTS = {"code": "6 * 7"}
 
 
-# AgentScope keeps this environment at version 1 of mcp, where both have other names.
+# AgentScope requires version 1 of mcp in this environment, which has other names for both.
 MCP = import_module("mcp.client")
 NEW = hasattr(MCP, "Client")
 
@@ -28,7 +28,7 @@ def mcp_server(name: str) -> Any:
 
 @asynccontextmanager
 async def connected(server: Any) -> AsyncIterator[Any]:
-    """A session with it."""
+    """Yields a session with the server."""
     if NEW:
         async with MCP.Client(server) as client:
             yield client.session
@@ -39,7 +39,7 @@ async def connected(server: Any) -> AsyncIterator[Any]:
 
 
 class Sandbox:
-    """SandboxAccess, as far as tools need it."""
+    """The part of SandboxAccess that tools use."""
 
     def __init__(self) -> None:
         self.called: list[tuple[str, Mapping[str, Any]]] = []

@@ -1,4 +1,4 @@
-"""Programs written for AgentScope Runtime. Some need AgentScope 1, which is in a venv of its own."""
+"""Programs written for AgentScope Runtime. Some need AgentScope 1, which is in a separate venv."""
 
 from importlib.metadata import PackageNotFoundError, version
 

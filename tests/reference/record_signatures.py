@@ -1,7 +1,7 @@
-"""What the public names of AgentScope Runtime take: run it in an environment that has it.
+"""Records the parameters of AgentScope Runtime's public names: run it in an environment that has it.
 
 It was run with 1.1.6.post2, and with 1.0.5 (and the argument 1.0) for the services that later versions no
-longer have; signatures.json is both.
+longer have; signatures.json has both.
 """
 
 import enum
@@ -61,8 +61,10 @@ EARLIER = {
 
 
 def told(value: Any, *, inherited: bool = False) -> dict[str, Any]:
-    """A class as its constants, fields and public methods, also those that it has from other packages if they
-    are wanted; a function as its parameters."""
+    """Returns a function as its parameters, and a class as its constants, fields and public methods.
+
+    With `inherited`, methods that come from other packages are included.
+    """
     if not inspect.isclass(value):
         return {"parameters": parameters(value)} if callable(value) else {}
     if issubclass(value, enum.Enum):
@@ -86,7 +88,7 @@ def told(value: Any, *, inherited: bool = False) -> dict[str, Any]:
 
 
 def parameters(function: Any) -> list[list[Any]]:
-    """Each as its name, its kind, and whether it must be given."""
+    """Returns the name, kind and requirement of each parameter."""
     try:
         signature = inspect.signature(function)
     except ValueError:

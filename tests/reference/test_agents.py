@@ -1,4 +1,4 @@
-"""The agents of the READMEs of AgentScope Runtime 1.0 and 1.1, as real processes before a scripted model."""
+"""The agents of AgentScope Runtime's READMEs (1.0 and 1.1), as real processes with a scripted model."""
 
 import json
 import sys
@@ -33,7 +33,7 @@ def model() -> Iterator[ScriptedModel]:
 def agent(
     request: pytest.FixtureRequest, model: ScriptedModel, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
-    """The program at work: what `python agent.py` is."""
+    """Starts the program, as `python agent.py` does."""
     directory = tmp_path_factory.mktemp(request.param)
     port = free_port()
     file = renamed(f"{request.param}/agent", directory, port)
@@ -44,7 +44,7 @@ def agent(
 
 
 def process(agent: Deployment, text: str, **more: str) -> list[Any]:
-    """What the README's curl command shows."""
+    """Returns the output of the README's curl command."""
     content = [{"type": "text", "text": text}]
     body = {"input": [{"role": "user", "content": content}], **more}
     answer = httpx.post(f"{agent.url}/process", json=body, timeout=60)

@@ -1,4 +1,4 @@
-"""What AgentScope 1 is given: memories that services keep, and tools that sandboxes run."""
+"""Adapters for AgentScope 1: memories stored in services, and tools that execute in sandboxes."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -114,7 +114,7 @@ async def test_a_memory_is_a_session(sessions: SessionHistoryService) -> None:
     await memory.add(CONVERSATION[:2])
     await memory.add(CONVERSATION[2:], marks="hint")
     await memory.add(None)
-    # Another one, as after a restart, has what the first was told.
+    # Another object, as after a restart, has the content of the first one.
     again = AgentScopeSessionHistoryMemory(sessions, "u", "s")
     assert told(await again.get_memory()) == told(CONVERSATION)
     assert await again.size() == len(CONVERSATION)
@@ -140,7 +140,7 @@ async def test_a_long_term_memory_is_a_users(memories: MemoryService) -> None:
 
 @pytest.mark.parametrize("version", ["v1_0", "v1_1"])
 def test_the_readmes_adapter_makes_a_tool_of_a_sandboxs_method(version: str, tmp_path: Path) -> None:
-    """Its own is of a browser, which is not there."""
+    """The README's own example uses a browser, which is not supported."""
     file = renamed(f"{version}/tool_adapter", tmp_path, 0)
     file.write_text(file.read_text().replace("browser_navigate", "write_file"))
     program = ModuleType("program")

@@ -1,4 +1,4 @@
-"""The README's programs that need no AgentScope: sandboxes, and deployments."""
+"""The README's programs that need no AgentScope: sandboxes and deployments."""
 
 import json
 from pathlib import Path
@@ -72,7 +72,7 @@ def test_a_local_deployment_answers_openais_sdk(version: str, tmp_path: Path) ->
             rest, said = deployment.communicate("\n", timeout=60)
     assert deployment.returncode == 0, said
     assert "'success': True" in rest
-    # It was not open to other machines, as nobody needs a credential.
+    # It was not open to other machines, because it requires no credential.
     assert "serving on 127.0.0.1 only" in said
 
 

@@ -1,4 +1,4 @@
-"""Whatever the reference's public names take, ours take too; signatures.json says what that is."""
+"""Portico's names accept the parameters of the reference's public names, which signatures.json lists."""
 
 import importlib
 import json
@@ -12,14 +12,14 @@ from reference.record_signatures import EARLIER, LATER, parameters, told
 OURS = "portico.compat.agentscope_runtime"
 RECORD: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "signatures.json").read_text())
 NAMES = [(module, name) for module in RECORD for name in RECORD[module]]
-# How it is made inside, and what FastAPI has, is no part of it.
+# The constructor's internals and FastAPI's parameters are not compared.
 DOCUMENTED = {
     "AgentApp": {"__init__", "init", "query", "shutdown", "endpoint", "task", "run", "deploy", "stop_chat"}
 }
-# By class: methods of the reference's that are no part of what it documents, or mean nothing here.
+# By class: methods that the reference does not document, or that have no meaning here.
 LEFT_OUT = {
     "AgentScopeSessionHistoryMemory": {"add", "delete"},  # AgentScope has changed them since
-    "BaseSandboxAsync": {"get_info"},  # it blocks the loop; there is get_info_async
+    "BaseSandboxAsync": {"get_info"},  # it blocks the loop; use get_info_async
     "FilesystemSandboxAsync": {"get_info"},
     "LocalDeployManager": {"create_detached_project"},
 }
@@ -49,7 +49,7 @@ def test_a_name_takes_what_it_took(module: str, name: str) -> None:
 
 
 def takes(ours: list[list[Any]], theirs: list[list[Any]], where: str) -> None:
-    """Every call that theirs takes, ours takes."""
+    """Asserts that Portico's function accepts every call that the reference's accepts."""
     names = {name: (kind, required) for name, kind, required in ours}
     takes_more = any(kind == "VAR_KEYWORD" for _, kind, _ in ours)
     given = {name for name, _, _ in theirs}

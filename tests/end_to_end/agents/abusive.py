@@ -1,4 +1,4 @@
-"""Agents in processes of their own that do there what the text says, however bad; and one in the core."""
+"""Agents in worker processes that misbehave as the text says; and one agent in the core."""
 
 import asyncio
 import ctypes
@@ -64,7 +64,7 @@ async def perform(msgs: Sequence[Message], context: Context) -> AsyncGenerator[A
         else:
             await asyncio.sleep(0.3)
             yield "I am the original"
-    elif word == "leave":  # processes, some of which take pains not to be found
+    elif word == "leave":  # processes, some of which try to hide from their parent
         children = [
             subprocess.Popen(["sleep", "600"]).pid,
             subprocess.Popen(["sleep", "600"], start_new_session=True).pid,
@@ -102,7 +102,7 @@ async def perform(msgs: Sequence[Message], context: Context) -> AsyncGenerator[A
 
 @deaf.query
 def never_stops(msgs: Sequence[Message]) -> str:
-    """A plain function that looks at nothing."""
+    """A plain function that never checks for cancellation."""
     if msgs[-1].text == "pid":
         return str(os.getpid())
     time.sleep(600)

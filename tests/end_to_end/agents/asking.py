@@ -1,4 +1,4 @@
-"""Agents of every kind that ask twice; the tests restart their core in between."""
+"""Agents of every kind that ask twice; the tests restart their core between the questions."""
 
 from collections.abc import AsyncGenerator, Generator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Agents that hold up whoever waits for them: which one is said by the environment."""
+"""Agents that block their process; an environment variable selects one."""
 
 import asyncio
 import os

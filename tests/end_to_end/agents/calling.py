@@ -1,4 +1,4 @@
-"""Agents of two processes that call each other over A2A: each lowers a number and hands it back."""
+"""Agents of two processes that call each other over A2A: each decrements a number and passes it on."""
 
 import os
 from collections.abc import AsyncGenerator, Sequence

@@ -1,4 +1,4 @@
-"""An agent that writes to standard error past the log, in every way there is."""
+"""An agent that writes to standard error in every way that bypasses the log."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Agents that do what the text of the request says; the end-to-end tests serve them."""
+"""Agents that follow the instructions in the request's text, for the end-to-end tests."""
 
 import asyncio
 import itertools
@@ -37,12 +37,12 @@ async def perform(
             yield f"{number} "
             if pause:
                 await asyncio.sleep(pause)
-    elif word == "count-until":  # count-until FILE: until it is there
+    elif word == "count-until":  # count-until FILE: until the file exists
         numbers = itertools.count()
         while not Path(rest[0]).exists():
             yield f"{next(numbers)} "
             await asyncio.sleep(0.05)
-    elif word == "story":  # story N: some of everything; the first attempt gets stuck half-way
+    elif word == "story":  # story N: events of every kind; the first attempt stops half-way
         yield reasoning("Let me count.")
         yield tool_call("look", {"at": rest[0]}, call_id="call_1")
         yield tool_output("call_1", "seen", name="look")

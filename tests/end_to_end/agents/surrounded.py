@@ -1,4 +1,4 @@
-"""An agent that tells what it sees of its surroundings, and leaves an orphan behind when it is asked to."""
+"""An agent that reports its environment, and leaves an orphan process on request."""
 
 import subprocess
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ app = AgentApp("surrounded")
 def query(msgs: Sequence[Message], context: Context) -> str:
     text = msgs[-1].text
     if text == "orphans":
-        # Their parent ends at once, and then they do.
+        # Their parent ends immediately, and then they end.
         for _ in range(5):
             subprocess.run(["sh", "-c", "sleep 0.1 &"], check=True)
     return f"heard {text}"

@@ -1,4 +1,4 @@
-"""An agent that uses all that a trace can show."""
+"""An agent that uses every traced operation."""
 
 import json
 from collections.abc import AsyncGenerator, Sequence

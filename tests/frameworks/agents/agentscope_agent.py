@@ -1,4 +1,4 @@
-"""An AgentScope agent with tools; it remembers by its state."""
+"""An AgentScope agent with tools; its memory is its state."""
 
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -27,7 +27,7 @@ async def book(city: str) -> ToolChunk:
 
 
 class Trusted(FunctionTool):
-    """A tool that need not ask."""
+    """A tool without permission requests."""
 
     async def check_permissions(self, *_arguments: Any, **_named: Any) -> PermissionDecision:
         return PermissionDecision(behavior=PermissionBehavior.ALLOW, message="harmless")

@@ -1,4 +1,4 @@
-"""An Agno agent with tools; its sessions are in the session's state."""
+"""An Agno agent with tools; its sessions are stored in the session's state."""
 
 from collections.abc import AsyncGenerator
 from typing import Any

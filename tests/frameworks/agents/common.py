@@ -1,4 +1,4 @@
-"""What the agents of all frameworks share: the model's address, and what their tool knows."""
+"""Shared parts of the frameworks' agents: the model's address, and the tool's data."""
 
 import os
 

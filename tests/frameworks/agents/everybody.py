@@ -1,4 +1,4 @@
-"""An agent of every framework, in one core."""
+"""One agent of every framework, in one core."""
 
 from agentscope_agent import agentscope
 from agno_agent import agno

@@ -1,4 +1,4 @@
-"""A LangGraph agent with a tool; its thread lives in the session's state."""
+"""A LangGraph agent with a tool; its thread is stored in the session's state."""
 
 from collections.abc import AsyncGenerator
 from typing import Any

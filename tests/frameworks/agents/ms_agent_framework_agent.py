@@ -1,4 +1,4 @@
-"""An agent of the Microsoft Agent Framework, with tools; its session is kept."""
+"""An agent of the Microsoft Agent Framework with tools; its session is saved."""
 
 from collections.abc import AsyncGenerator
 from typing import Any

@@ -1,4 +1,4 @@
-"""No framework: a loop over Chat Completions, whose chunks are yielded as they are."""
+"""An agent without a framework: a loop over Chat Completions that yields the chunks unchanged."""
 
 import json
 from collections.abc import AsyncGenerator

@@ -1,4 +1,4 @@
-"""When a child is restarted, when it is given up, and when it may rest."""
+"""When a child is restarted, when the supervisor gives up, and when it waits."""
 
 import asyncio
 import sys
@@ -21,7 +21,7 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def lives(tmp_path: Path) -> Path:
-    """A line for each life of a child."""
+    """Returns a file with one line for each start of a child."""
     return tmp_path / "lives"
 
 
@@ -50,7 +50,7 @@ async def test_one_that_another_has_replaced_is_left_so(lives: Path, patient: bo
 async def test_one_that_fails_to_start_is_tried_again_after_growing_pauses(
     lives: Path, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Also when its start takes longer than what would do for one that serves, and when it ends with 0."""
+    """Also when its start takes longer than the limit for a serving child, and when it ends with status 0."""
     assert await ended(child(lives, f"raise SystemExit({status})")) == 1
     assert lives.read_text() == "x\n" * START_ATTEMPTS
     said = capsys.readouterr().err
@@ -60,7 +60,7 @@ async def test_one_that_fails_to_start_is_tried_again_after_growing_pauses(
 
 
 async def test_one_that_served_is_restarted_whatever_its_status(lives: Path) -> None:
-    """A file that is broken for a moment, while it is edited, does not end what it served."""
+    """A file that is briefly broken while it is edited does not end the command."""
     after_the_first = f"second = open({str(lives)!r}).read() != 'x\\n'; "
     one = child(lives, READY + after_the_first + "import time; second and time.sleep(600); sys.exit(2)")
     keeping = asyncio.create_task(one.keep_up())
@@ -115,7 +115,7 @@ async def test_a_patient_one_waits_for_a_change(lives: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells children of their parent's death")
 async def test_a_child_of_a_supervisor_that_has_ended_does_not_start() -> None:
-    """Whatever the id of the process that it has been given to."""
+    """Regardless of the id of the process that adopted it."""
     code = (
         "import os; from portico.cli.child_process import _die_with_parent\n"
         "pid = os.fork()\n"

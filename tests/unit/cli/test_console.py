@@ -1,4 +1,4 @@
-"""The words of others on the command line's console: neither markup nor control characters."""
+"""Untrusted text on the command line's console: neither markup nor control characters."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""What `portico run` tells its core."""
+"""The arguments that `portico run` passes to its core."""
 
 import sys
 from pathlib import Path

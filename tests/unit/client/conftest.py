@@ -40,7 +40,7 @@ WINDOW_BYTES = 256 * 1024
 def make_log(
     run_id: str, texts: Iterable[str], last: int | None = events_pb2.RUN_STATUS_COMPLETED
 ) -> list[events_pb2.Event]:
-    """A run that says the texts one by one and then has the given status, or goes on."""
+    """Returns a run that sends the texts one by one and then has the given status, or continues."""
     numbers = itertools.count()
 
     def response(status: int) -> events_pb2.Event:
@@ -77,7 +77,7 @@ def make_log(
 
 @dataclass
 class Failure:
-    """How a call is to fail."""
+    """The failure of a call."""
 
     code: grpc.StatusCode
     reason: str = ""
@@ -103,33 +103,33 @@ class MuxSide:
 
 
 class ScriptedCore(query_pb2_grpc.QueryServiceServicer):
-    """Serves logs as it is told to, and notes what was asked of it."""
+    """Serves scripted logs, and records requests."""
 
     def __init__(self, target: str) -> None:
         self.target = target
         self.server: grpc.aio.Server | None = None
         self.health = health.HealthServicer()
-        # The log of a run by its id; that of the next new run comes from the script.
+        # The log of a run by its id; the log of the next new run comes from the script.
         self.logs: dict[str, list[events_pb2.Event]] = {}
         self.script: Callable[[str], list[events_pb2.Event]] = lambda run_id: make_log(run_id, "abc")
         self.runs_by_key: dict[str, str] = {}
-        # After how many events each next stream is cut, then how; afterwards they run to the end.
+        # After how many events each next stream is cut, and how; later streams run to the end.
         self.cuts: list[int] = []
         self.cut_as = CUT
         # The same, but as if the log had ended there.
         self.ends: list[int] = []
-        # Cuts the next stream when all of its log was sent.
+        # Cuts the next stream after its whole log was sent.
         self.cut_behind_end = False
         self.frame_events = 3
-        # Keeps streams open behind the log's last event.
+        # Keeps streams open after the log's last event.
         self.hold = False
         self.asked: list[str] = []
         self.metadata: list[dict[str, str | bytes]] = []
         self.cancelled = asyncio.Event()
-        # For calls that return one response: what they answer, by method name.
+        # The responses of unary calls, by method name.
         self.answers: dict[str, Any] = {}
         self.requests: list[Any] = []
-        # Of Multiplex: after how many frames each next connection is cut.
+        # For Multiplex: after how many frames each next connection is cut.
         self.connection_cuts: list[int] = []
         self.most_unpaid_bytes = 0
         self.credits = 0
@@ -138,26 +138,26 @@ class ScriptedCore(query_pb2_grpc.QueryServiceServicer):
         self.stream_failures: list[Failure] = []
 
     def make_runs(self, texts: str, last: int | None = events_pb2.RUN_STATUS_COMPLETED) -> None:
-        """What runs say from now on, and how they end."""
+        """Sets the texts and the final status of new runs."""
         self.script = lambda run_id: make_log(run_id, texts, last)
 
     def finish_runs(self) -> None:
-        """Ends the endless: all logs get a terminal event, those of new runs too."""
+        """Ends endless runs: all logs get a terminal event, including logs of new runs."""
         self.hold = False
         self.make_runs("abc")
         for run_id in self.logs:
             self.logs[run_id] = make_log(run_id, "abc")
 
     def fail_streams(self, code: grpc.StatusCode, reason: str, **metadata: str) -> None:
-        """What cuts look like from now on."""
+        """Sets the status with which streams are cut."""
         self.cut_as = Failure(code, reason, metadata)
 
     def fail_mux(self, code: grpc.StatusCode, reason: str, **metadata: str) -> None:
-        """The end of the next multiplexed stream."""
+        """Sets the end of the next multiplexed stream."""
         self.stream_failures.append(Failure(code, reason, metadata))
 
     def answer_with_error(self, method: str, code: grpc.StatusCode, reason: str, **metadata: str) -> None:
-        """How a call that returns one response is to fail."""
+        """Sets the failure of a unary call."""
         self.answers[method] = Failure(code, reason, metadata)
 
     async def start(self) -> None:
@@ -177,7 +177,7 @@ class ScriptedCore(query_pb2_grpc.QueryServiceServicer):
             self.server = None
 
     def _answering(self, base: Any) -> Any:
-        """A servicer whose methods all answer from the script."""
+        """Returns a servicer whose methods all answer from the script."""
 
         def method(name: str) -> Any:
             async def call(self_: Any, request: Any, context: Any) -> Any:
@@ -283,7 +283,7 @@ class ScriptedCore(query_pb2_grpc.QueryServiceServicer):
 
     @contextmanager
     def _noticing_cancel(self) -> Iterator[None]:
-        """Wherever the call is when its caller leaves: also between two frames."""
+        """Records a cancellation at any point of the call, also between two frames."""
         try:
             yield
         except (asyncio.CancelledError, GeneratorExit):
@@ -388,14 +388,14 @@ async def client(core: ScriptedCore) -> AsyncIterator[Client]:
 
 @pytest.fixture
 def endless(core: ScriptedCore) -> None:
-    """Runs that say abc and never end."""
+    """Sets runs that send abc and never end."""
     core.make_runs("abc", None)
     core.hold = True
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retries come sooner than outside of tests."""
+    """Shortens the retry delays."""
     monkeypatch.setattr("portico.client.streams.backoff._FIRST_SECONDS", 0.01)
     monkeypatch.setattr("portico.client.streams.backoff._LONGEST_SECONDS", 0.1)
 

@@ -1,4 +1,4 @@
-"""What callers are told when there can be no TLS: real servers, real certificates."""
+"""Errors of failed TLS handshakes: real servers, real certificates."""
 
 import asyncio
 import ssl
@@ -20,7 +20,7 @@ from portico.client.tls import channel_credentials
 async def server(
     cert: Path | None = None, key: Path | None = None, client_ca: Path | None = None
 ) -> AsyncIterator[str]:
-    """A gRPC server without methods; its address."""
+    """Starts a gRPC server without methods; yields its address."""
     serving = grpc.aio.server()
     if cert is None or key is None:
         port = serving.add_insecure_port("127.0.0.1:0")
@@ -110,7 +110,7 @@ async def test_a_core_that_wants_a_certificate_of_the_client_may_be_the_reason(
                 with pytest.raises(ClosedEarly, match="it may require TLS, or a client certificate"):
                     await client.agents.get()
                 if tls is not None:
-                    # A core that may come back would be waited for.
+                    # The client would wait for a core that may come back.
                     with pytest.raises(ClosedEarly):
                         await client.runs.query("hi", resume_timeout=3600).text()
 

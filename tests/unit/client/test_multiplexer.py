@@ -1,4 +1,4 @@
-"""Many runs over one connection: each whole and in order, none in another's way."""
+"""Many runs over one connection: each complete and in order, without blocking the others."""
 
 import asyncio
 import random
@@ -41,7 +41,7 @@ async def numbers(stream: MultiplexedStream, pause: float = 0) -> list[int]:
 
 
 async def offered(stream: MultiplexedStream, takes: Callable[[], bool]) -> list[int]:
-    """What is read by somebody who takes at once what comes, or leaves it."""
+    """Reads with a consumer that accepts frames immediately, or refuses them."""
     seen: list[int] = []
 
     def take(frames: list[query_pb2.StreamFrame]) -> None:
@@ -107,7 +107,7 @@ async def test_a_stream_of_a_plain_channel_works_too(core: "ScriptedCore") -> No
 
 
 def breaking(core: "ScriptedCore", seed: int) -> random.Random:
-    """Runs of 108 events, in frames of some size, over connections that break now and then."""
+    """Serves runs of 108 events, in frames of several sizes, over connections that break at times."""
     dice = random.Random(seed)
     core.make_runs("abcdefghijklmnopqrstuvwxyz" * 4)
     core.frame_events = dice.randint(1, 8)
@@ -189,7 +189,7 @@ async def test_a_cut_behind_a_pause_is_resumed(core: "ScriptedCore", mux: Multip
     core.make_runs("abc", events_pb2.RUN_STATUS_INPUT_REQUIRED)
     core.connection_cuts = [3]
     assert await numbers(mux.open_query(query())) == list(range(7))
-    # From behind the pause the core would wait for the answer.
+    # From after the pause the core would wait for the answer.
     assert core.asked == ["Query", "WatchRun 5"]
 
 
@@ -202,7 +202,7 @@ async def test_a_cut_behind_the_terminal_event_is_no_loss(core: "ScriptedCore", 
 async def test_an_idle_stream_outlives_its_resume_timeout(
     core: "ScriptedCore", client: Client, endless: None
 ) -> None:
-    # Long enough for a busy machine to connect again, and outlived afterwards.
+    # Long enough for a busy machine to reconnect; the streams then live longer than it.
     async with Multiplexer(client, resume_timeout=2.0) as mux:
         reading = asyncio.create_task(numbers(mux.open_query(query())))
         await asyncio.sleep(0.1)
@@ -218,11 +218,11 @@ async def test_a_slow_reader_is_sent_no_more_than_its_window(core: "ScriptedCore
     core.make_runs("x" * 100_000)
     core.frame_events = 200
     slow = mux.open_query(query("slow"))
-    # The others do not wait for the slow one.
+    # The other streams do not wait for the slow one.
     assert len(await numbers(mux.open_query(query("fast")))) == 100_004
     await asyncio.sleep(0.2)
     assert slow.last_sequence_number is None
-    # A frame is sent whole once there is any window left.
+    # A frame is sent whole while any part of the window is left.
     assert 256 * 1024 <= core.most_unpaid_bytes < 256 * 1024 + 8 * 1024
     assert await numbers(slow) == list(range(100_004))
     assert core.most_unpaid_bytes < 256 * 1024 + 8 * 1024

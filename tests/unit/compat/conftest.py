@@ -8,14 +8,14 @@ from support.redis_server import redis_server
 
 @pytest.fixture(scope="session")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A URL."""
+    """Yields the URL of a Redis server."""
     with redis_server(tmp_path_factory.mktemp("redis")) as url:
         yield url
 
 
 @pytest.fixture(params=["in_memory", "redis"])
 def backend(request: pytest.FixtureRequest) -> dict[str, str]:
-    """What a factory is called with."""
+    """Returns the arguments of a factory."""
     kind = str(request.param)
     return {
         "backend_type": kind,

@@ -1,4 +1,4 @@
-"""AgentApp and Runner as the reference has them, over a core of this process."""
+"""AgentApp and Runner with the reference's API, over a core in this process."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -26,7 +26,7 @@ def asked(text: str, **more: Any) -> AgentRequest:
 
 
 class Echo(Runner):
-    """Says what it is asked, in the way that it is asked for."""
+    """Returns its input, in the requested way."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ def loop_of_the_runner() -> Iterator[asyncio.Runner]:
 
 @pytest.fixture(scope="module")
 def echo(loop_of_the_runner: asyncio.Runner) -> Iterator[Echo]:
-    """Started once: a core takes a moment."""
+    """Starts one core for all tests, because a start takes time."""
     runner = Echo()
     loop_of_the_runner.run(runner.start())
     yield runner

@@ -1,4 +1,4 @@
-"""Builders make the stream that the reference's do, event by event."""
+"""Builders create the same stream as the reference's, event by event."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ def test_a_text_is_streamed_from_created_to_completed() -> None:
     assert {one["msg_id"] for one in told[3:6]} == {told[2]["id"]}
     assert told[7]["output"][0]["content"][0]["text"] == "Hello"
     assert told[7]["completed_at"] >= told[7]["created_at"]
-    # The builder begins another response, with an id of its own.
+    # The builder begins another response with a new id.
     assert told[0]["id"] == told[7]["id"] != "response_1"
 
 

@@ -1,4 +1,4 @@
-"""LocalDeployManager: on a thread of this process, and as a process of its own."""
+"""LocalDeployManager: on a thread of this process, and as a separate process."""
 
 import json
 from pathlib import Path

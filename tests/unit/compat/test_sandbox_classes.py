@@ -1,4 +1,4 @@
-"""Sandboxes under the reference's names: of this process, and behind a gateway."""
+"""Sandboxes under the reference's names: in this process, and behind a gateway."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -44,7 +44,7 @@ def text(result: Any) -> str:
 
 
 async def work(box: FilesystemSandboxAsync) -> None:
-    """All that a sandbox can do."""
+    """Uses every operation of a sandbox."""
     assert text(await box.run_ipython_cell("x = 6\nprint(x * 7)")) == "42\n"
     assert text(await box.run_shell_command("echo hello")) == "hello\n"
     tools = await box.list_tools_async()
@@ -89,7 +89,7 @@ async def test_a_sandbox_behind_a_gateway_is_the_same(gateway: str) -> None:
         await work(box)
         async with FilesystemSandboxAsync(box.sandbox_id, base_url=gateway) as same:
             assert text(await same.run_ipython_cell("print(x)")) == "6\n"
-        # Who did not make it does not end it.
+        # An object that did not create the sandbox does not end it.
         assert text(await box.run_ipython_cell("print(x)")) == "6\n"
         id = box.sandbox_id
     with pytest.raises(RemoteError, match="SANDBOX_GONE"):

@@ -1,4 +1,4 @@
-"""State, session and memory services do alike in memory and in Redis."""
+"""State, session and memory services behave the same in memory and in Redis."""
 
 import asyncio
 import sys
@@ -124,7 +124,7 @@ async def test_sessions_are_listed_without_messages_and_deleted(
 
 
 async def test_names_never_meet(sessions: SessionHistoryService, states: StateService, user: str) -> None:
-    """A user and a session are not another user and another session that are spelled alike together."""
+    """Two pairs of user and session stay separate even if their joined names are equal."""
     await sessions.create_session(user, "b:c")
     assert await sessions.list_sessions(f"{user}:b") == []
     assert await sessions.list_sessions("*") == []
@@ -142,7 +142,7 @@ async def test_memory_is_found_by_words_listed_in_pages_and_deleted(
     assert await memories.search_memory(user, []) == []
     assert texts(await memories.list_memory(user, {"page_num": 2, "page_size": 2})) == ["green tea"]
     held = len(await memories.list_memory(user))
-    await memories.delete_memory(user, "")  # a session of no name, and not all of them
+    await memories.delete_memory(user, "")  # a session with an empty name, and not all sessions
     assert len(await memories.list_memory(user)) == held
     await memories.delete_memory(user, "a")
     assert texts(await memories.list_memory(user)) == ["green tea"]
@@ -181,7 +181,7 @@ async def test_what_is_in_redis_stays_for_its_time_and_within_its_limit(redis: s
         assert kept is not None
         assert texts(kept.messages) == ["3", "4"]
         client = memory._redis
-        assert 3500 < await client.ttl(f"session:{user}:s") <= 3600  # reading it began the hour anew
+        assert 3500 < await client.ttl(f"session:{user}:s") <= 3600  # reading it restarted the hour
         await memory.add_memory(user, [said("for ever")])
         assert await client.ttl(f"user_memory:{user}") == -1
         await again.delete_user_sessions(user)

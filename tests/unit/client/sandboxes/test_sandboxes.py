@@ -1,4 +1,4 @@
-"""Every method of SandboxService asks what it says and returns what it should, with async and without."""
+"""Every method of SandboxService sends its request and returns its result, async and blocking."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -24,7 +24,7 @@ END = pb.ProcessEnd(exit_code=0)
 
 
 class Recorder:
-    """Notes requests, whichever way they come, and answers what it was told to."""
+    """Records requests of every kind, and returns the given responses."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, list[Message]]] = []
@@ -71,7 +71,7 @@ async def recorder(tmp_path: Path) -> AsyncIterator[Recorder]:
     await server.stop(None)
 
 
-# What is called, the method, with what, its answers, and what comes of it.
+# The client's call, the method, its request, its responses, and the result.
 Case = tuple[Callable[[Any], Any], str, list[Message], list[Message], Any]
 CASES: list[Case] = [
     (

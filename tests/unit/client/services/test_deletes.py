@@ -1,4 +1,4 @@
-"""How long a call may take that deletes very much."""
+"""The timeouts of calls that delete many items."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,7 +12,7 @@ from portico.v1 import memory_pb2, session_pb2
 
 
 class Core:
-    """Notes the timeout of each call."""
+    """Records the timeout of each call."""
 
     def __init__(self) -> None:
         self.timeouts: list[float] = []

@@ -1,4 +1,4 @@
-"""An id is given or left out, and never empty: every method of every service, async and blocking."""
+"""An id is set or omitted, and never empty: every method of every service, async and blocking."""
 
 import inspect
 from typing import Any
@@ -8,11 +8,11 @@ import pytest
 from portico.client import Client, InvalidArgument, SyncClient
 
 SERVICES = ("agents", "identity", "memories", "pushes", "runs", "sandboxes", "sessions", "states")
-NOWHERE = "127.0.0.1:1"  # a call that left the client would end otherwise
+NOWHERE = "127.0.0.1:1"  # a call that left the client would fail in another way
 
 
 def taking_ids() -> list[tuple[str, str, str]]:
-    """Service, method and parameter, of all that a client has."""
+    """Yields the service, method and parameter of every id in the client."""
     found = []
     client = Client(NOWHERE)
     for service in SERVICES:
@@ -25,7 +25,7 @@ def taking_ids() -> list[tuple[str, str, str]]:
 
 
 async def called(method: Any, **given: str) -> None:
-    """Call it with these, and some text for all else that it needs."""
+    """Calls the method with these arguments, and some text for other required ones."""
     signature = inspect.signature(method).parameters.values()
     required = [one.name for one in signature if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
     result = method(**dict.fromkeys(required, "x") | given)

@@ -1,4 +1,4 @@
-"""Every method asks what it says and returns what it should; errors are typed; retries are safe."""
+"""Every method sends its request and returns its result; errors are typed; retries are safe."""
 
 import asyncio
 import time
@@ -45,7 +45,7 @@ HI = events_pb2.Message(
 )
 
 Call = Callable[[Client], Awaitable[Any]]
-# What is called, the method that is asked, with what, its answer, and what comes of it.
+# The client's call, the method, its request, its response, and the result.
 CASES: list[tuple[Call, str, Message, Message, Any]] = [
     (
         lambda c: c.runs.get("resp_1"),
@@ -285,7 +285,7 @@ CASES: list[tuple[Call, str, Message, Message, Any]] = [
         1,
     ),
 ]
-# What is listed, the method that is asked, the pages and all items of them.
+# The listing, the method, the pages and all their items.
 LISTS: list[tuple[Callable[[Client], Any], str, list[Any], list[Any]]] = [
     (
         lambda c: c.runs.list(statuses=["failed"], created_from=datetime(2025, 1, 1, tzinfo=UTC)),
@@ -425,7 +425,7 @@ async def test_a_read_is_answered_as_soon_as_a_core_is_back(core: "ScriptedCore"
 
     async with await asyncio.start_unix_server(refuse, core.target.removeprefix("unix:")):
         client.calls.connection.channel.get_state(try_to_connect=True)
-        # After six the channel waits for as long as it ever does between two attempts to connect.
+        # After six attempts the channel waits for the maximum time between two attempts.
         for _ in range(6):
             await attempts.get()
     await core.start()

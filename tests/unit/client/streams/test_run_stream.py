@@ -1,4 +1,4 @@
-"""A run's stream comes whole and in order, whatever happens to the connection."""
+"""A run's stream arrives complete and in order, whatever happens to the connection."""
 
 import asyncio
 import gc
@@ -71,7 +71,7 @@ async def test_a_stream_cut_anywhere_is_whole(core: "ScriptedCore", client: Clie
 async def test_a_resume_asks_for_what_follows(core: "ScriptedCore", client: Client) -> None:
     core.cuts = [0, 4, 0]
     await numbers(client.runs.query("hello"))
-    # Cut before its first event the query is asked again; the key makes that the same run.
+    # Cut before its first event, the query is sent again; the key makes it the same run.
     assert core.asked == ["Query", "Query", "WatchRun 3", "WatchRun 3"]
     assert list(core.logs) == ["resp_0"]
 
@@ -100,7 +100,7 @@ async def test_a_cut_behind_a_pause_is_resumed(core: "ScriptedCore", client: Cli
     core.make_runs("abc", events_pb2.RUN_STATUS_INPUT_REQUIRED)
     core.cut_behind_end = True
     assert await numbers(client.runs.query("hello")) == list(range(7))
-    # From behind the pause the core would wait for the answer.
+    # From after the pause the core would wait for the answer.
     assert core.asked == ["Query", "WatchRun 5"]
 
 

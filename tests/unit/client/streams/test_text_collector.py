@@ -1,4 +1,4 @@
-"""A run's text is what its messages say in the end."""
+"""A run's text is the final text of its messages."""
 
 from portico.client.streams.text_collector import TextCollector
 from portico.v1 import events_pb2

@@ -1,4 +1,4 @@
-"""The client without async is the same client."""
+"""The blocking client has the same methods as the async client."""
 
 import asyncio
 import inspect
