@@ -250,7 +250,7 @@ async def test_nothing_of_a_mount_is_preloaded(backend: LocalBackend, tmp_path: 
             spec.check()
         except errors.InvalidRequest:
             continue
-        with pytest.raises(errors.SandboxError, match=r"preload: planted|cannot start|not allowed"):
+        with pytest.raises(errors.SandboxError, match=r"preload: planted|cannot start|would hide"):
             await backend.create(spec)
 
 

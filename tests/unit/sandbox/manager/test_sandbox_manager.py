@@ -153,7 +153,7 @@ async def test_a_users_and_a_tenants_many_requests_at_once_do_not_pass_their_lim
             assert refused == [limit] * (4 - room)
             assert len(manager.listed(user)) == room
         dead = manager.listed("a1")[0]
-        dead.box.kill()  # type: ignore[attr-defined]
+        dead.handle.kill()  # type: ignore[attr-defined]
         async with asyncio.timeout(5):
             while dead.handle.gone is None:
                 await asyncio.sleep(0.01)
@@ -176,7 +176,7 @@ async def test_of_ended_sandboxes_a_limited_number_is_remembered(monkeypatch: py
 async def test_a_sandbox_that_ended_by_itself_is_replaced_for_its_session() -> None:
     async with SandboxManager({"local": LocalBackend()}) as manager:
         held = await manager.own(Spec(), user_id="ann", session_id="s1")
-        held.box.kill()  # type: ignore[attr-defined]
+        held.handle.kill()  # type: ignore[attr-defined]
         async with asyncio.timeout(5):
             while held.handle.gone is None:
                 await asyncio.sleep(0.01)
