@@ -78,7 +78,7 @@ async def test_a_killed_core_leaves_no_sandbox_process(coder: Deployment) -> Non
 
 
 async def _serves(client: Client) -> bool:
-    """Waits until the client's channel reconnects after its core has died."""
+    """Returns whether the client's channel has reconnected after its core died."""
     try:
         return await client.healthy()
     except PorticoError:

@@ -20,7 +20,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Agent(_message.Message):
-    """Agent is what a core knows of an agent."""
+    """Agent describes an agent of a core."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -39,32 +39,30 @@ class Agent(_message.Message):
     description: _builtins.str
     """For people."""
     version: _builtins.str
-    """The author's version of it."""
+    """The author's version of the agent."""
     is_default: _builtins.bool
     """Whether this is the agent of requests that name none."""
     answers_directly: _builtins.bool
-    """Whether its answers are to be read as messages and not as tasks, by callers
-    whose protocol tells the two apart: they come soon, and as a whole.
+    """Whether its answers are messages and not tasks, for callers whose protocol distinguishes the
+    two: they arrive soon, and as a whole.
     """
     needs_credential: _builtins.bool
-    """Whether calls need a credential: the core checks who calls."""
+    """Whether calls need a credential: the core authenticates callers."""
     @_builtins.property
     def input_modes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Media types that it reads; text/plain when the author says nothing."""
+        """Media types of its input; text/plain by default."""
 
     @_builtins.property
     def output_modes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Media types that it writes; text/plain when the author says nothing."""
+        """Media types of its output; text/plain by default."""
 
     @_builtins.property
     def skills(self) -> _containers.RepeatedCompositeFieldContainer[Global___Skill]:
-        """What it can do."""
+        """Its abilities."""
 
     @_builtins.property
     def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Endpoint]:
-        """Its own functions. Not told to callers without a credential, when one is
-        needed.
-        """
+        """Its own functions. Omitted for callers without a credential, when one is needed."""
 
     def __init__(
         self,
@@ -90,7 +88,7 @@ Global___Agent: _TypeAlias = Agent  # noqa: Y015
 
 @_typing.final
 class Skill(_message.Message):
-    """Skill is one thing that an agent can do."""
+    """Skill is one ability of an agent."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -107,11 +105,11 @@ class Skill(_message.Message):
     """For people."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Words to find it by."""
+        """Keywords for a search."""
 
     @_builtins.property
     def examples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Requests that it answers well."""
+        """Example requests."""
 
     def __init__(
         self,
@@ -132,7 +130,7 @@ Global___Skill: _TypeAlias = Skill  # noqa: Y015
 
 @_typing.final
 class Endpoint(_message.Message):
-    """Endpoint is a function that an agent offers beside its query."""
+    """Endpoint is a function that an agent offers besides its query."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -143,7 +141,7 @@ class Endpoint(_message.Message):
     path: _builtins.str
     """Always set. Begins with a slash."""
     streaming: _builtins.bool
-    """Whether it brings many results."""
+    """Whether it returns a stream of results."""
     description: _builtins.str
     """For people."""
     @_builtins.property
@@ -268,7 +266,7 @@ Global___GetAgentResponse: _TypeAlias = GetAgentResponse  # noqa: Y015
 
 @_typing.final
 class CallEndpointRequest(_message.Message):
-    """CallEndpointRequest names an endpoint and what to give it."""
+    """CallEndpointRequest names an endpoint and its argument."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -320,7 +318,7 @@ Global___CallEndpointResponse: _TypeAlias = CallEndpointResponse  # noqa: Y015
 
 @_typing.final
 class StreamEndpointRequest(_message.Message):
-    """StreamEndpointRequest names an endpoint and what to give it."""
+    """StreamEndpointRequest names an endpoint and its argument."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

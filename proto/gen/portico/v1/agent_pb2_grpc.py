@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AgentServiceStub(object):
-    """AgentService tells which agents a core serves, and calls their endpoints.
+    """AgentService lists the agents of a core, and calls their endpoints.
     """
 
     def __init__(self, channel):
@@ -58,7 +58,7 @@ class AgentServiceStub(object):
 
 
 class AgentServiceServicer(object):
-    """AgentService tells which agents a core serves, and calls their endpoints.
+    """AgentService lists the agents of a core, and calls their endpoints.
     """
 
     def ListAgents(self, request, context):
@@ -69,8 +69,8 @@ class AgentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetAgent(self, request, context):
-        """GetAgent returns one. NOT_FOUND (AGENT_NOT_FOUND). It answers callers
-        without a credential too: how else would they learn that they need one.
+        """GetAgent returns one agent. NOT_FOUND (AGENT_NOT_FOUND). It also answers callers without a
+        credential, so that they can learn that one is needed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,8 +87,8 @@ class AgentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StreamEndpoint(self, request, context):
-        """StreamEndpoint does the same for an endpoint that streams; one that does
-        not brings one item. Leaving the stream ends the function.
+        """StreamEndpoint does the same for an endpoint that streams; one that does not stream returns
+        one item. When the caller ends the stream, the function ends.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,7 +126,7 @@ def add_AgentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AgentService(object):
-    """AgentService tells which agents a core serves, and calls their endpoints.
+    """AgentService lists the agents of a core, and calls their endpoints.
     """
 
     @staticmethod

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AgentServiceStub:
-    """AgentService tells which agents a core serves, and calls their endpoints."""
+    """AgentService lists the agents of a core, and calls their endpoints."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -36,8 +36,8 @@ class AgentServiceStub:
     ListAgents: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ListAgentsRequest, _agent_pb2.ListAgentsResponse]
     """ListAgents pages through the agents by name."""
     GetAgent: _grpc.UnaryUnaryMultiCallable[_agent_pb2.GetAgentRequest, _agent_pb2.GetAgentResponse]
-    """GetAgent returns one. NOT_FOUND (AGENT_NOT_FOUND). It answers callers
-    without a credential too: how else would they learn that they need one.
+    """GetAgent returns one agent. NOT_FOUND (AGENT_NOT_FOUND). It also answers callers without a
+    credential, so that they can learn that one is needed.
     """
     CallEndpoint: _grpc.UnaryUnaryMultiCallable[_agent_pb2.CallEndpointRequest, _agent_pb2.CallEndpointResponse]
     """CallEndpoint calls a function that the agent registered under a path and
@@ -46,20 +46,20 @@ class AgentServiceStub:
     (ENDPOINT_FAILED) when the function raised.
     """
     StreamEndpoint: _grpc.UnaryStreamMultiCallable[_agent_pb2.StreamEndpointRequest, _agent_pb2.StreamEndpointResponse]
-    """StreamEndpoint does the same for an endpoint that streams; one that does
-    not brings one item. Leaving the stream ends the function.
+    """StreamEndpoint does the same for an endpoint that streams; one that does not stream returns
+    one item. When the caller ends the stream, the function ends.
     """
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
-    """AgentService tells which agents a core serves, and calls their endpoints."""
+    """AgentService lists the agents of a core, and calls their endpoints."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListAgents: _aio.UnaryUnaryMultiCallable[_agent_pb2.ListAgentsRequest, _agent_pb2.ListAgentsResponse]  # type: ignore[assignment]
     """ListAgents pages through the agents by name."""
     GetAgent: _aio.UnaryUnaryMultiCallable[_agent_pb2.GetAgentRequest, _agent_pb2.GetAgentResponse]  # type: ignore[assignment]
-    """GetAgent returns one. NOT_FOUND (AGENT_NOT_FOUND). It answers callers
-    without a credential too: how else would they learn that they need one.
+    """GetAgent returns one agent. NOT_FOUND (AGENT_NOT_FOUND). It also answers callers without a
+    credential, so that they can learn that one is needed.
     """
     CallEndpoint: _aio.UnaryUnaryMultiCallable[_agent_pb2.CallEndpointRequest, _agent_pb2.CallEndpointResponse]  # type: ignore[assignment]
     """CallEndpoint calls a function that the agent registered under a path and
@@ -68,12 +68,12 @@ class AgentServiceAsyncStub(AgentServiceStub):
     (ENDPOINT_FAILED) when the function raised.
     """
     StreamEndpoint: _aio.UnaryStreamMultiCallable[_agent_pb2.StreamEndpointRequest, _agent_pb2.StreamEndpointResponse]  # type: ignore[assignment]
-    """StreamEndpoint does the same for an endpoint that streams; one that does
-    not brings one item. Leaving the stream ends the function.
+    """StreamEndpoint does the same for an endpoint that streams; one that does not stream returns
+    one item. When the caller ends the stream, the function ends.
     """
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
-    """AgentService tells which agents a core serves, and calls their endpoints."""
+    """AgentService lists the agents of a core, and calls their endpoints."""
 
     @_abc_1.abstractmethod
     def ListAgents(
@@ -89,8 +89,8 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_pb2.GetAgentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_pb2.GetAgentResponse, _abc.Awaitable[_agent_pb2.GetAgentResponse]]:
-        """GetAgent returns one. NOT_FOUND (AGENT_NOT_FOUND). It answers callers
-        without a credential too: how else would they learn that they need one.
+        """GetAgent returns one agent. NOT_FOUND (AGENT_NOT_FOUND). It also answers callers without a
+        credential, so that they can learn that one is needed.
         """
 
     @_abc_1.abstractmethod
@@ -111,8 +111,8 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_pb2.StreamEndpointRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_pb2.StreamEndpointResponse], _abc.AsyncIterator[_agent_pb2.StreamEndpointResponse]]:
-        """StreamEndpoint does the same for an endpoint that streams; one that does
-        not brings one item. Leaving the stream ends the function.
+        """StreamEndpoint does the same for an endpoint that streams; one that does not stream returns
+        one item. When the caller ends the stream, the function ends.
         """
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -67,8 +67,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: session_id, run_id (of the live run).
     """
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 16
-    """ABORTED. The etag does not match: somebody else wrote first.
-    Metadata: etag (the stored one).
+    """ABORTED. The etag does not match: another writer changed the state. Metadata: etag (the stored
+    one).
     """
     ERROR_REASON_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 17
     """RESOURCE_EXHAUSTED. A limit of the server was reached. Metadata: limit."""
@@ -93,16 +93,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_SANDBOX_NOT_FOUND: _ErrorReason.ValueType  # 25
     """NOT_FOUND. No such sandbox is visible to the caller. Metadata: sandbox_id."""
     ERROR_REASON_SANDBOX_GONE: _ErrorReason.ValueType  # 26
-    """FAILED_PRECONDITION. The sandbox has ended. Metadata: sandbox_id, cause:
-    destroyed, expired, idle, killed, memory, owner (the server ended), or
-    protocol (code inside spoke in the name of the sandbox's agent).
+    """FAILED_PRECONDITION. The sandbox has ended. Metadata: sandbox_id, cause: destroyed, expired,
+    idle, killed, memory, owner (the server ended), or protocol (code inside sent messages in
+    place of the sandbox's agent).
     """
     ERROR_REASON_SANDBOX_PAUSED: _ErrorReason.ValueType  # 27
     """FAILED_PRECONDITION. The sandbox is paused. Metadata: sandbox_id."""
     ERROR_REASON_SANDBOX_UNSUPPORTED: _ErrorReason.ValueType  # 28
-    """UNIMPLEMENTED. This backend, or this machine, can't do it."""
+    """UNIMPLEMENTED. This backend, or this machine, does not support it."""
     ERROR_REASON_SANDBOX_BACKEND_UNAVAILABLE: _ErrorReason.ValueType  # 29
-    """UNAVAILABLE. Nothing here can run a sandbox as strict as asked."""
+    """UNAVAILABLE. No backend on this machine can run a sandbox of the required isolation."""
     ERROR_REASON_PROCESS_NOT_FOUND: _ErrorReason.ValueType  # 30
     """NOT_FOUND. The sandbox has no such process. Metadata: pid."""
     ERROR_REASON_TOOL_NOT_FOUND: _ErrorReason.ValueType  # 31
@@ -110,13 +110,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_FILE_NOT_FOUND: _ErrorReason.ValueType  # 32
     """NOT_FOUND. No such file or directory. Metadata: path."""
     ERROR_REASON_FILE_EXISTS: _ErrorReason.ValueType  # 33
-    """ALREADY_EXISTS. Something is there. Metadata: path."""
+    """ALREADY_EXISTS. The path exists already. Metadata: path."""
     ERROR_REASON_INVALID_PATH: _ErrorReason.ValueType  # 34
     """INVALID_ARGUMENT. The path leads out of the sandbox. Metadata: path."""
     ERROR_REASON_EDIT_MISMATCH: _ErrorReason.ValueType  # 35
     """FAILED_PRECONDITION. A text to replace is not in the file."""
     ERROR_REASON_PORT_REFUSED: _ErrorReason.ValueType  # 36
-    """UNAVAILABLE. Nothing inside listens on the port. Metadata: port."""
+    """UNAVAILABLE. No process inside listens on the port. Metadata: port."""
     ERROR_REASON_SNAPSHOT_NOT_FOUND: _ErrorReason.ValueType  # 37
     """NOT_FOUND. No such checkpoint or snapshot. Metadata: name."""
     ERROR_REASON_KERNEL_DIED: _ErrorReason.ValueType  # 38
@@ -124,32 +124,30 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     a new one.
     """
     ERROR_REASON_SANDBOX_TIMEOUT: _ErrorReason.ValueType  # 39
-    """In results of a sandbox, and FAILED_PRECONDITION of its other calls, such
-    as those for files. The call took longer than it may.
+    """In results of a sandbox, and FAILED_PRECONDITION of its other calls, such as those for files.
+    The call exceeded its time limit.
     """
     ERROR_REASON_CALL_CANCELLED: _ErrorReason.ValueType  # 40
-    """In results of a sandbox only. Somebody ended the call."""
+    """In results of a sandbox only. The call was cancelled."""
     ERROR_REASON_SANDBOX_OPERATION_FAILED: _ErrorReason.ValueType  # 41
     """FAILED_PRECONDITION. The system inside a sandbox refused, such as the
     removal of a directory that is not empty.
     """
     ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 42
-    """UNAUTHENTICATED. The core wants a credential (metadata `authorization`,
-    `Bearer` and an API key or a JWT), and there is none that is good.
+    """UNAUTHENTICATED. The core requires a credential (metadata `authorization`, `Bearer` and an API
+    key or a JWT), and there is no valid one.
     """
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 43
-    """PERMISSION_DENIED. The credential does not allow the call, or does not
-    allow to name that user. Metadata: scope (that is missing), or field.
+    """PERMISSION_DENIED. The credential does not permit the call, or does not permit naming that
+    user. Metadata: scope (the missing one), or field.
     """
     ERROR_REASON_KEY_NOT_FOUND: _ErrorReason.ValueType  # 44
     """NOT_FOUND. No such API key. Metadata: key_id."""
     ERROR_REASON_ISSUER_UNAVAILABLE: _ErrorReason.ValueType  # 45
-    """UNAVAILABLE. The public keys of the tokens' issuer can't be read now. Try
-    again.
-    """
+    """UNAVAILABLE. The public keys of the tokens' issuer cannot be read now. Try again."""
     ERROR_REASON_RUN_NOT_STARTED: _ErrorReason.ValueType  # 46
-    """FAILED_PRECONDITION. The run waits for its turn; it can't start others yet.
-    Metadata: run_id.
+    """FAILED_PRECONDITION. The run waits in a queue; it cannot start other runs yet. Metadata:
+    run_id.
     """
     ERROR_REASON_ENDPOINT_STREAMS: _ErrorReason.ValueType  # 47
     """FAILED_PRECONDITION. The endpoint streams; call StreamEndpoint. Metadata:
@@ -157,9 +155,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """ErrorReason names why a call failed. It travels as
-    google.rpc.ErrorInfo.reason with domain "portico", less its prefix; clients
-    branch on it and never on message text. Values are added, never renamed.
+    """ErrorReason names why a call failed. It is sent as google.rpc.ErrorInfo.reason with domain
+    "portico", without its prefix; clients branch on it and never on message text. Values are added,
+    never renamed.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -207,8 +205,8 @@ ERROR_REASON_SESSION_BUSY: ErrorReason.ValueType  # 15
 Metadata: session_id, run_id (of the live run).
 """
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 16
-"""ABORTED. The etag does not match: somebody else wrote first.
-Metadata: etag (the stored one).
+"""ABORTED. The etag does not match: another writer changed the state. Metadata: etag (the stored
+one).
 """
 ERROR_REASON_LIMIT_EXCEEDED: ErrorReason.ValueType  # 17
 """RESOURCE_EXHAUSTED. A limit of the server was reached. Metadata: limit."""
@@ -233,16 +231,16 @@ ERROR_REASON_PUSH_CONFIG_NOT_FOUND: ErrorReason.ValueType  # 24
 ERROR_REASON_SANDBOX_NOT_FOUND: ErrorReason.ValueType  # 25
 """NOT_FOUND. No such sandbox is visible to the caller. Metadata: sandbox_id."""
 ERROR_REASON_SANDBOX_GONE: ErrorReason.ValueType  # 26
-"""FAILED_PRECONDITION. The sandbox has ended. Metadata: sandbox_id, cause:
-destroyed, expired, idle, killed, memory, owner (the server ended), or
-protocol (code inside spoke in the name of the sandbox's agent).
+"""FAILED_PRECONDITION. The sandbox has ended. Metadata: sandbox_id, cause: destroyed, expired,
+idle, killed, memory, owner (the server ended), or protocol (code inside sent messages in
+place of the sandbox's agent).
 """
 ERROR_REASON_SANDBOX_PAUSED: ErrorReason.ValueType  # 27
 """FAILED_PRECONDITION. The sandbox is paused. Metadata: sandbox_id."""
 ERROR_REASON_SANDBOX_UNSUPPORTED: ErrorReason.ValueType  # 28
-"""UNIMPLEMENTED. This backend, or this machine, can't do it."""
+"""UNIMPLEMENTED. This backend, or this machine, does not support it."""
 ERROR_REASON_SANDBOX_BACKEND_UNAVAILABLE: ErrorReason.ValueType  # 29
-"""UNAVAILABLE. Nothing here can run a sandbox as strict as asked."""
+"""UNAVAILABLE. No backend on this machine can run a sandbox of the required isolation."""
 ERROR_REASON_PROCESS_NOT_FOUND: ErrorReason.ValueType  # 30
 """NOT_FOUND. The sandbox has no such process. Metadata: pid."""
 ERROR_REASON_TOOL_NOT_FOUND: ErrorReason.ValueType  # 31
@@ -250,13 +248,13 @@ ERROR_REASON_TOOL_NOT_FOUND: ErrorReason.ValueType  # 31
 ERROR_REASON_FILE_NOT_FOUND: ErrorReason.ValueType  # 32
 """NOT_FOUND. No such file or directory. Metadata: path."""
 ERROR_REASON_FILE_EXISTS: ErrorReason.ValueType  # 33
-"""ALREADY_EXISTS. Something is there. Metadata: path."""
+"""ALREADY_EXISTS. The path exists already. Metadata: path."""
 ERROR_REASON_INVALID_PATH: ErrorReason.ValueType  # 34
 """INVALID_ARGUMENT. The path leads out of the sandbox. Metadata: path."""
 ERROR_REASON_EDIT_MISMATCH: ErrorReason.ValueType  # 35
 """FAILED_PRECONDITION. A text to replace is not in the file."""
 ERROR_REASON_PORT_REFUSED: ErrorReason.ValueType  # 36
-"""UNAVAILABLE. Nothing inside listens on the port. Metadata: port."""
+"""UNAVAILABLE. No process inside listens on the port. Metadata: port."""
 ERROR_REASON_SNAPSHOT_NOT_FOUND: ErrorReason.ValueType  # 37
 """NOT_FOUND. No such checkpoint or snapshot. Metadata: name."""
 ERROR_REASON_KERNEL_DIED: ErrorReason.ValueType  # 38
@@ -264,32 +262,30 @@ ERROR_REASON_KERNEL_DIED: ErrorReason.ValueType  # 38
 a new one.
 """
 ERROR_REASON_SANDBOX_TIMEOUT: ErrorReason.ValueType  # 39
-"""In results of a sandbox, and FAILED_PRECONDITION of its other calls, such
-as those for files. The call took longer than it may.
+"""In results of a sandbox, and FAILED_PRECONDITION of its other calls, such as those for files.
+The call exceeded its time limit.
 """
 ERROR_REASON_CALL_CANCELLED: ErrorReason.ValueType  # 40
-"""In results of a sandbox only. Somebody ended the call."""
+"""In results of a sandbox only. The call was cancelled."""
 ERROR_REASON_SANDBOX_OPERATION_FAILED: ErrorReason.ValueType  # 41
 """FAILED_PRECONDITION. The system inside a sandbox refused, such as the
 removal of a directory that is not empty.
 """
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 42
-"""UNAUTHENTICATED. The core wants a credential (metadata `authorization`,
-`Bearer` and an API key or a JWT), and there is none that is good.
+"""UNAUTHENTICATED. The core requires a credential (metadata `authorization`, `Bearer` and an API
+key or a JWT), and there is no valid one.
 """
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 43
-"""PERMISSION_DENIED. The credential does not allow the call, or does not
-allow to name that user. Metadata: scope (that is missing), or field.
+"""PERMISSION_DENIED. The credential does not permit the call, or does not permit naming that
+user. Metadata: scope (the missing one), or field.
 """
 ERROR_REASON_KEY_NOT_FOUND: ErrorReason.ValueType  # 44
 """NOT_FOUND. No such API key. Metadata: key_id."""
 ERROR_REASON_ISSUER_UNAVAILABLE: ErrorReason.ValueType  # 45
-"""UNAVAILABLE. The public keys of the tokens' issuer can't be read now. Try
-again.
-"""
+"""UNAVAILABLE. The public keys of the tokens' issuer cannot be read now. Try again."""
 ERROR_REASON_RUN_NOT_STARTED: ErrorReason.ValueType  # 46
-"""FAILED_PRECONDITION. The run waits for its turn; it can't start others yet.
-Metadata: run_id.
+"""FAILED_PRECONDITION. The run waits in a queue; it cannot start other runs yet. Metadata:
+run_id.
 """
 ERROR_REASON_ENDPOINT_STREAMS: ErrorReason.ValueType  # 47
 """FAILED_PRECONDITION. The endpoint streams; call StreamEndpoint. Metadata:

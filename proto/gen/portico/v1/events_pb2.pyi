@@ -34,11 +34,11 @@ class _RunStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunStatus.V
     RUN_STATUS_QUEUED: _RunStatus.ValueType  # 2
     """Waits for an earlier run of its session, or for capacity."""
     RUN_STATUS_IN_PROGRESS: _RunStatus.ValueType  # 3
-    """The agent works."""
+    """The agent is executing."""
     RUN_STATUS_COMPLETED: _RunStatus.ValueType  # 4
     """Terminal. The agent returned."""
     RUN_STATUS_CANCELED: _RunStatus.ValueType  # 5
-    """Terminal. Somebody cancelled the run, and it has stopped."""
+    """Terminal. The run was cancelled, and has stopped."""
     RUN_STATUS_FAILED: _RunStatus.ValueType  # 6
     """Terminal. An exception, a deadline or a crash; error says which."""
     RUN_STATUS_REJECTED: _RunStatus.ValueType  # 7
@@ -62,11 +62,11 @@ RUN_STATUS_CREATED: RunStatus.ValueType  # 1
 RUN_STATUS_QUEUED: RunStatus.ValueType  # 2
 """Waits for an earlier run of its session, or for capacity."""
 RUN_STATUS_IN_PROGRESS: RunStatus.ValueType  # 3
-"""The agent works."""
+"""The agent is executing."""
 RUN_STATUS_COMPLETED: RunStatus.ValueType  # 4
 """Terminal. The agent returned."""
 RUN_STATUS_CANCELED: RunStatus.ValueType  # 5
-"""Terminal. Somebody cancelled the run, and it has stopped."""
+"""Terminal. The run was cancelled, and has stopped."""
 RUN_STATUS_FAILED: RunStatus.ValueType  # 6
 """Terminal. An exception, a deadline or a crash; error says which."""
 RUN_STATUS_REJECTED: RunStatus.ValueType  # 7
@@ -86,7 +86,7 @@ class _Role:
 class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ROLE_UNSPECIFIED: _Role.ValueType  # 0
-    """Not said."""
+    """Not set."""
     ROLE_ASSISTANT: _Role.ValueType  # 1
     """The agent."""
     ROLE_USER: _Role.ValueType  # 2
@@ -97,10 +97,10 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     """The result of a tool."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
-    """Role says who a message is from."""
+    """Role is the author of a message."""
 
 ROLE_UNSPECIFIED: Role.ValueType  # 0
-"""Not said."""
+"""Not set."""
 ROLE_ASSISTANT: Role.ValueType  # 1
 """The agent."""
 ROLE_USER: Role.ValueType  # 2
@@ -120,7 +120,7 @@ class _MessageTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MessageTy
     MESSAGE_TYPE_UNSPECIFIED: _MessageType.ValueType  # 0
     """Reads as MESSAGE."""
     MESSAGE_TYPE_MESSAGE: _MessageType.ValueType  # 1
-    """Something said: text, images, audio, files, data."""
+    """Text, images, audio, files or data."""
     MESSAGE_TYPE_FUNCTION_CALL: _MessageType.ValueType  # 2
     """A call that the caller of the agent is to make. Data: call_id, name,
     arguments (JSON text).
@@ -146,23 +146,23 @@ class _MessageTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MessageTy
     MESSAGE_TYPE_MCP_CALL_OUTPUT: _MessageType.ValueType  # 12
     """The result of an MCP call."""
     MESSAGE_TYPE_REASONING: _MessageType.ValueType  # 13
-    """The agent thinks aloud."""
+    """The reasoning of the agent."""
     MESSAGE_TYPE_HEARTBEAT: _MessageType.ValueType  # 14
-    """A sign of life; carries nothing."""
+    """Keep-alive without content."""
     MESSAGE_TYPE_ERROR: _MessageType.ValueType  # 15
-    """Something went wrong; the run may go on."""
+    """An error; the run may continue."""
     MESSAGE_TYPE_A2UI_RESPONSE: _MessageType.ValueType  # 16
     """A user interface that the agent wants shown."""
     MESSAGE_TYPE_A2UI_ACTION: _MessageType.ValueType  # 17
-    """What the user did in such an interface."""
+    """The user's action in such an interface."""
 
 class MessageType(_MessageType, metaclass=_MessageTypeEnumTypeWrapper):
-    """MessageType says what a message is."""
+    """MessageType is the kind of a message."""
 
 MESSAGE_TYPE_UNSPECIFIED: MessageType.ValueType  # 0
 """Reads as MESSAGE."""
 MESSAGE_TYPE_MESSAGE: MessageType.ValueType  # 1
-"""Something said: text, images, audio, files, data."""
+"""Text, images, audio, files or data."""
 MESSAGE_TYPE_FUNCTION_CALL: MessageType.ValueType  # 2
 """A call that the caller of the agent is to make. Data: call_id, name,
 arguments (JSON text).
@@ -188,15 +188,15 @@ MESSAGE_TYPE_MCP_APPROVAL_RESPONSE: MessageType.ValueType  # 11
 MESSAGE_TYPE_MCP_CALL_OUTPUT: MessageType.ValueType  # 12
 """The result of an MCP call."""
 MESSAGE_TYPE_REASONING: MessageType.ValueType  # 13
-"""The agent thinks aloud."""
+"""The reasoning of the agent."""
 MESSAGE_TYPE_HEARTBEAT: MessageType.ValueType  # 14
-"""A sign of life; carries nothing."""
+"""Keep-alive without content."""
 MESSAGE_TYPE_ERROR: MessageType.ValueType  # 15
-"""Something went wrong; the run may go on."""
+"""An error; the run may continue."""
 MESSAGE_TYPE_A2UI_RESPONSE: MessageType.ValueType  # 16
 """A user interface that the agent wants shown."""
 MESSAGE_TYPE_A2UI_ACTION: MessageType.ValueType  # 17
-"""What the user did in such an interface."""
+"""The user's action in such an interface."""
 Global___MessageType: _TypeAlias = MessageType  # noqa: Y015
 
 class _ContentType:
@@ -223,7 +223,7 @@ class _ContentTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ContentTy
     """A video."""
 
 class ContentType(_ContentType, metaclass=_ContentTypeEnumTypeWrapper):
-    """ContentType says what a content holds; it matches the field of the oneof."""
+    """ContentType is the kind of a content; it matches the field of the oneof."""
 
 CONTENT_TYPE_UNSPECIFIED: ContentType.ValueType  # 0
 """Read from the oneof."""
@@ -289,7 +289,7 @@ class _InputKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_InputKind.V
     """A credential or a consent, for something that the agent is to reach."""
 
 class InputKind(_InputKind, metaclass=_InputKindEnumTypeWrapper):
-    """InputKind says what a paused run waits for."""
+    """InputKind is the kind of input that a paused run waits for."""
 
 INPUT_KIND_UNSPECIFIED: InputKind.ValueType  # 0
 """INPUT."""
@@ -346,9 +346,7 @@ Global___Event: _TypeAlias = Event  # noqa: Y015
 
 @_typing.final
 class Error(_message.Message):
-    """Error says what went wrong, as data inside a run. A failed call is a gRPC
-    status instead.
-    """
+    """Error describes a failure, as data inside a run. A failed call is a gRPC status instead."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -401,7 +399,7 @@ class Usage(_message.Message):
     reasoning_output_tokens: _builtins.int
     """Of output_tokens, those spent on reasoning."""
     details_json: _builtins.str
-    """Optional. A JSON object with whatever else the provider reported."""
+    """Optional. A JSON object with other counts that the provider reported."""
     def __init__(
         self,
         *,
@@ -422,10 +420,9 @@ Global___Usage: _TypeAlias = Usage  # noqa: Y015
 
 @_typing.final
 class Budget(_message.Message):
-    """Budget is the most that a run, and the child runs that it starts, may use
-    together. A limit that is not set limits nothing; 0 allows nothing of it.
-    What goes beyond a limit ends the run: FAILED with code budget_exceeded, and
-    BudgetUse.exceeded says which limit it was.
+    """Budget limits a run together with the child runs that it starts. A limit that is not set limits
+    nothing; 0 allows nothing. A run that exceeds a limit ends as FAILED with code budget_exceeded,
+    and BudgetUse.exceeded names the limit.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -481,9 +478,7 @@ Global___Budget: _TypeAlias = Budget  # noqa: Y015
 
 @_typing.final
 class BudgetUse(_message.Message):
-    """BudgetUse is what a run and its child runs used so far, all attempts added
-    up.
-    """
+    """BudgetUse is the usage of a run and its child runs so far, summed over all attempts."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -567,9 +562,9 @@ class Response(_message.Message):
     cancel_metadata_json: _builtins.str
     """Optional. Set when status is CANCELED: CancelRunRequest.metadata_json."""
     repeated_answers: _builtins.int
-    """Set in an attempt after the first: how many of the answers that an earlier
-    one got it was given again. An event tells each of them: what was said
-    before the last one repeats what led to it.
+    """Set in an attempt after the first: how many answers of earlier attempts this attempt has
+    received again. One event reports each of them: output before the last of these events repeats
+    earlier output.
     """
     parent_run_id: _builtins.str
     """Set in a child run. The run that started it."""
@@ -601,8 +596,8 @@ class Response(_message.Message):
 
     @_builtins.property
     def input(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]:
-        """Set when status is IN_PROGRESS once more, after a pause or because the run
-        was steered: what the agent is told. What follows is said with that in mind.
+        """Set when status is IN_PROGRESS again, after a pause or because the run was steered: the new
+        input. Later output takes it into account.
         """
 
     @_builtins.property
@@ -611,8 +606,8 @@ class Response(_message.Message):
 
     @_builtins.property
     def budget(self) -> Global___Budget:
-        """Set when the run has a budget: what was asked, lowered to what the core
-        allows and to what was left of the parent run's.
+        """Set when the run has a budget: the requested budget, lowered to the core's limits and to the
+        rest of the parent run's budget.
         """
 
     @_builtins.property
@@ -666,7 +661,7 @@ class InputRequest(_message.Message):
     question.
     """
     prompt: _builtins.str
-    """Always set. What to ask."""
+    """Always set. The question."""
     schema_json: _builtins.str
     """Optional. A JSON Schema that the answer's data should satisfy."""
     kind: Global___InputKind.ValueType
@@ -689,7 +684,7 @@ Global___InputRequest: _TypeAlias = InputRequest  # noqa: Y015
 
 @_typing.final
 class Message(_message.Message):
-    """Message is something said, called or returned."""
+    """Message is a text, a tool call or a tool result."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -707,11 +702,11 @@ class Message(_message.Message):
     id: _builtins.str
     """Set by the server when a request leaves it out. msg_ and hexadecimal digits."""
     type: Global___MessageType.ValueType
-    """What the message is."""
+    """The kind of the message."""
     status: Global___RunStatus.ValueType
     """Where it stands."""
     role: Global___Role.ValueType
-    """Who it is from."""
+    """The author of the message."""
     metadata_json: _builtins.str
     """Optional. A JSON object."""
     sequence_number: _builtins.int
@@ -785,7 +780,7 @@ class Content(_message.Message):
     FILENAME_FIELD_NUMBER: _builtins.int
     METADATA_JSON_FIELD_NUMBER: _builtins.int
     type: Global___ContentType.ValueType
-    """What it holds."""
+    """The kind of the value."""
     status: Global___RunStatus.ValueType
     """Where it stands."""
     index: _builtins.int
@@ -807,7 +802,7 @@ class Content(_message.Message):
     refusal: _builtins.str
     """REFUSAL. Why the agent declines."""
     media_type: _builtins.str
-    """Optional. The media type, where the value does not tell it."""
+    """Optional. The media type, if the value does not determine it."""
     filename: _builtins.str
     """Optional. A file's name, where the value has no field for it."""
     metadata_json: _builtins.str

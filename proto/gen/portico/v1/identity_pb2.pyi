@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Principal(_message.Message):
-    """Principal is who calls."""
+    """Principal is the authenticated caller."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -53,7 +53,7 @@ Global___Principal: _TypeAlias = Principal  # noqa: Y015
 
 @_typing.final
 class ApiKey(_message.Message):
-    """ApiKey is what is known of a key. The key itself is not kept."""
+    """ApiKey describes a key. The credential itself is not stored."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -66,10 +66,10 @@ class ApiKey(_message.Message):
     key_id: _builtins.str
     """Always set. The key's own beginning."""
     name: _builtins.str
-    """What its maker called it."""
+    """The name that its creator gave it."""
     @_builtins.property
     def principal(self) -> Global___Principal:
-        """Whose it is."""
+        """The principal of calls with this key."""
 
     @_builtins.property
     def created_time(self) -> _timestamp_pb2.Timestamp:
@@ -81,7 +81,7 @@ class ApiKey(_message.Message):
 
     @_builtins.property
     def revoked_time(self) -> _timestamp_pb2.Timestamp:
-        """Unset while it is good."""
+        """Unset while the key is valid."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ Global___ApiKey: _TypeAlias = ApiKey  # noqa: Y015
 
 @_typing.final
 class GetCallerRequest(_message.Message):
-    """GetCallerRequest asks who calls."""
+    """GetCallerRequest is empty."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -120,7 +120,7 @@ Global___GetCallerRequest: _TypeAlias = GetCallerRequest  # noqa: Y015
 
 @_typing.final
 class GetCallerResponse(_message.Message):
-    """GetCallerResponse tells it."""
+    """GetCallerResponse returns the caller."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -187,7 +187,7 @@ class CreateKeyResponse(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     CREDENTIAL_FIELD_NUMBER: _builtins.int
     credential: _builtins.str
-    """Always set. The credential. Nobody can be told it again."""
+    """Always set. The credential. It cannot be retrieved again."""
     @_builtins.property
     def key(self) -> Global___ApiKey:
         """Always set."""
@@ -332,7 +332,7 @@ Global___ForgetUserRequest: _TypeAlias = ForgetUserRequest  # noqa: Y015
 
 @_typing.final
 class ForgetUserResponse(_message.Message):
-    """ForgetUserResponse says how much was removed."""
+    """ForgetUserResponse reports how much was removed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -362,7 +362,7 @@ class ForgetUserResponse(_message.Message):
     snapshots: _builtins.int
     """Snapshots of sandboxes."""
     keys: _builtins.int
-    """API keys of the user, which are good no more."""
+    """API keys of the user that were revoked."""
     def __init__(
         self,
         *,

@@ -98,7 +98,7 @@ class IdentityServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CreateKey(self, request, context):
-        """CreateKey makes an API key, which is told this once. Scope admin.
+        """CreateKey creates an API key; only this response contains the credential. Scope admin.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,14 +122,13 @@ class IdentityServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ForgetUser(self, request, context):
-        """ForgetUser removes a user: live runs are cancelled, sandboxes ended, and
-        all that is kept of it is erased, also from search indexes and from the
-        space that deleted rows leave in a database's files. It answers when that
-        is done, which may take long; to ask again is harmless, and goes on where
-        a call that failed has ended. What begins for the user meanwhile may
-        stay. What agents keep for all users, and log files, are not searched.
-        Scope use for oneself, act-as for users of the tenant, admin for anybody.
-        UNAVAILABLE (STORE_UNAVAILABLE) when the store can't erase it now.
+        """ForgetUser removes a user: live runs are cancelled, sandboxes ended, and all stored data is
+        erased, also from search indexes and from the space that deleted rows leave in a database's
+        files. It returns when that is complete, which may take long; a repeat is harmless and
+        continues where a failed call ended. Data that is created for the user meanwhile may stay.
+        Data that agents keep for all users, and log files, are not searched. Scope use for oneself,
+        act-as for users of the tenant, admin for all users. UNAVAILABLE (STORE_UNAVAILABLE) when the
+        store cannot erase it now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,7 +49,7 @@ class IdentityServiceStub:
     GetCaller: _grpc.UnaryUnaryMultiCallable[_identity_pb2.GetCallerRequest, _identity_pb2.GetCallerResponse]
     """GetCaller returns the principal of the call's own credential."""
     CreateKey: _grpc.UnaryUnaryMultiCallable[_identity_pb2.CreateKeyRequest, _identity_pb2.CreateKeyResponse]
-    """CreateKey makes an API key, which is told this once. Scope admin."""
+    """CreateKey creates an API key; only this response contains the credential. Scope admin."""
     ListKeys: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ListKeysRequest, _identity_pb2.ListKeysResponse]
     """ListKeys pages through the keys, newest first, revoked and expired ones
     too. Scope admin.
@@ -60,14 +60,13 @@ class IdentityServiceStub:
     (KEY_NOT_FOUND).
     """
     ForgetUser: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ForgetUserRequest, _identity_pb2.ForgetUserResponse]
-    """ForgetUser removes a user: live runs are cancelled, sandboxes ended, and
-    all that is kept of it is erased, also from search indexes and from the
-    space that deleted rows leave in a database's files. It answers when that
-    is done, which may take long; to ask again is harmless, and goes on where
-    a call that failed has ended. What begins for the user meanwhile may
-    stay. What agents keep for all users, and log files, are not searched.
-    Scope use for oneself, act-as for users of the tenant, admin for anybody.
-    UNAVAILABLE (STORE_UNAVAILABLE) when the store can't erase it now.
+    """ForgetUser removes a user: live runs are cancelled, sandboxes ended, and all stored data is
+    erased, also from search indexes and from the space that deleted rows leave in a database's
+    files. It returns when that is complete, which may take long; a repeat is harmless and
+    continues where a failed call ended. Data that is created for the user meanwhile may stay.
+    Data that agents keep for all users, and log files, are not searched. Scope use for oneself,
+    act-as for users of the tenant, admin for all users. UNAVAILABLE (STORE_UNAVAILABLE) when the
+    store cannot erase it now.
     """
 
 @_typing.type_check_only
@@ -91,7 +90,7 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     GetCaller: _aio.UnaryUnaryMultiCallable[_identity_pb2.GetCallerRequest, _identity_pb2.GetCallerResponse]  # type: ignore[assignment]
     """GetCaller returns the principal of the call's own credential."""
     CreateKey: _aio.UnaryUnaryMultiCallable[_identity_pb2.CreateKeyRequest, _identity_pb2.CreateKeyResponse]  # type: ignore[assignment]
-    """CreateKey makes an API key, which is told this once. Scope admin."""
+    """CreateKey creates an API key; only this response contains the credential. Scope admin."""
     ListKeys: _aio.UnaryUnaryMultiCallable[_identity_pb2.ListKeysRequest, _identity_pb2.ListKeysResponse]  # type: ignore[assignment]
     """ListKeys pages through the keys, newest first, revoked and expired ones
     too. Scope admin.
@@ -102,14 +101,13 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     (KEY_NOT_FOUND).
     """
     ForgetUser: _aio.UnaryUnaryMultiCallable[_identity_pb2.ForgetUserRequest, _identity_pb2.ForgetUserResponse]  # type: ignore[assignment]
-    """ForgetUser removes a user: live runs are cancelled, sandboxes ended, and
-    all that is kept of it is erased, also from search indexes and from the
-    space that deleted rows leave in a database's files. It answers when that
-    is done, which may take long; to ask again is harmless, and goes on where
-    a call that failed has ended. What begins for the user meanwhile may
-    stay. What agents keep for all users, and log files, are not searched.
-    Scope use for oneself, act-as for users of the tenant, admin for anybody.
-    UNAVAILABLE (STORE_UNAVAILABLE) when the store can't erase it now.
+    """ForgetUser removes a user: live runs are cancelled, sandboxes ended, and all stored data is
+    erased, also from search indexes and from the space that deleted rows leave in a database's
+    files. It returns when that is complete, which may take long; a repeat is harmless and
+    continues where a failed call ended. Data that is created for the user meanwhile may stay.
+    Data that agents keep for all users, and log files, are not searched. Scope use for oneself,
+    act-as for users of the tenant, admin for all users. UNAVAILABLE (STORE_UNAVAILABLE) when the
+    store cannot erase it now.
     """
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -142,7 +140,7 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_pb2.CreateKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_identity_pb2.CreateKeyResponse, _abc.Awaitable[_identity_pb2.CreateKeyResponse]]:
-        """CreateKey makes an API key, which is told this once. Scope admin."""
+        """CreateKey creates an API key; only this response contains the credential. Scope admin."""
 
     @_abc_1.abstractmethod
     def ListKeys(
@@ -171,14 +169,13 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_pb2.ForgetUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_identity_pb2.ForgetUserResponse, _abc.Awaitable[_identity_pb2.ForgetUserResponse]]:
-        """ForgetUser removes a user: live runs are cancelled, sandboxes ended, and
-        all that is kept of it is erased, also from search indexes and from the
-        space that deleted rows leave in a database's files. It answers when that
-        is done, which may take long; to ask again is harmless, and goes on where
-        a call that failed has ended. What begins for the user meanwhile may
-        stay. What agents keep for all users, and log files, are not searched.
-        Scope use for oneself, act-as for users of the tenant, admin for anybody.
-        UNAVAILABLE (STORE_UNAVAILABLE) when the store can't erase it now.
+        """ForgetUser removes a user: live runs are cancelled, sandboxes ended, and all stored data is
+        erased, also from search indexes and from the space that deleted rows leave in a database's
+        files. It returns when that is complete, which may take long; a repeat is harmless and
+        continues where a failed call ended. Data that is created for the user meanwhile may stay.
+        Data that agents keep for all users, and log files, are not searched. Scope use for oneself,
+        act-as for users of the tenant, admin for all users. UNAVAILABLE (STORE_UNAVAILABLE) when the
+        store cannot erase it now.
         """
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -47,16 +47,13 @@ class _MetadataOperatorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Meta
     METADATA_OPERATOR_NOT_IN: _MetadataOperator.ValueType  # 8
     """The opposite of IN; so a memory without the member is chosen."""
     METADATA_OPERATOR_EXISTS: _MetadataOperator.ValueType  # 9
-    """With the value true: the member is there, null or whatever it is. With
-    false: it is not.
-    """
+    """With the value true: the member exists, even if it is null. With false: it does not exist."""
     METADATA_OPERATOR_PREFIX: _MetadataOperator.ValueType  # 10
     """A text that begins with this text."""
 
 class MetadataOperator(_MetadataOperator, metaclass=_MetadataOperatorEnumTypeWrapper):
-    """MetadataOperator says how a member of the metadata is compared. Values of
-    different JSON types are never equal, and neither is less. Numbers are
-    compared as numbers (doubles), texts by code points.
+    """MetadataOperator compares a member of the metadata. Values of different JSON types are never
+    equal, and neither is less. Numbers are compared as numbers (doubles), texts by code points.
     """
 
 METADATA_OPERATOR_UNSPECIFIED: MetadataOperator.ValueType  # 0
@@ -78,9 +75,7 @@ METADATA_OPERATOR_IN: MetadataOperator.ValueType  # 7
 METADATA_OPERATOR_NOT_IN: MetadataOperator.ValueType  # 8
 """The opposite of IN; so a memory without the member is chosen."""
 METADATA_OPERATOR_EXISTS: MetadataOperator.ValueType  # 9
-"""With the value true: the member is there, null or whatever it is. With
-false: it is not.
-"""
+"""With the value true: the member exists, even if it is null. With false: it does not exist."""
 METADATA_OPERATOR_PREFIX: MetadataOperator.ValueType  # 10
 """A text that begins with this text."""
 Global___MetadataOperator: _TypeAlias = MetadataOperator  # noqa: Y015
@@ -103,7 +98,7 @@ class Memory(_message.Message):
     memory_id: _builtins.str
     """Output only. mem_ and hexadecimal digits."""
     user_id: _builtins.str
-    """Output only. Whose it is."""
+    """Output only. The user."""
     session_id: _builtins.str
     """Optional. The session that it comes from."""
     text: _builtins.str
@@ -176,7 +171,7 @@ class MetadataCondition(_message.Message):
 
     @_builtins.property
     def value(self) -> _struct_pb2.Value:
-        """Required. What the operator takes. A text has at most 1,024 characters."""
+        """Required. The operand. A text has at most 1,024 characters."""
 
     def __init__(
         self,
@@ -219,8 +214,8 @@ Global___MetadataAlternatives: _TypeAlias = MetadataAlternatives  # noqa: Y015
 
 @_typing.final
 class MetadataFilter(_message.Message):
-    """MetadataFilter chooses memories by their metadata: all of what it has must
-    hold. At most 32 conditions together.
+    """MetadataFilter selects memories by their metadata: all of its conditions must hold. At most 32
+    conditions together.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -361,7 +356,7 @@ Global___GetMemoryResponse: _TypeAlias = GetMemoryResponse  # noqa: Y015
 
 @_typing.final
 class UpdateMemoryRequest(_message.Message):
-    """UpdateMemoryRequest brings new values."""
+    """UpdateMemoryRequest contains new values."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -500,7 +495,7 @@ Global___SearchMemoriesRequest: _TypeAlias = SearchMemoriesRequest  # noqa: Y015
 
 @_typing.final
 class SearchMemoriesResponse(_message.Message):
-    """SearchMemoriesResponse returns what was found."""
+    """SearchMemoriesResponse returns the results."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -622,7 +617,7 @@ Global___ListMemoriesResponse: _TypeAlias = ListMemoriesResponse  # noqa: Y015
 
 @_typing.final
 class DeleteMemoriesRequest(_message.Message):
-    """DeleteMemoriesRequest names what to remove."""
+    """DeleteMemoriesRequest selects memories to remove."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class MemoryServiceStub(object):
-    """MemoryService keeps what is worth remembering of a user beyond one session.
+    """MemoryService stores texts about a user beyond one session.
     """
 
     def __init__(self, channel):
@@ -68,7 +68,7 @@ class MemoryServiceStub(object):
 
 
 class MemoryServiceServicer(object):
-    """MemoryService keeps what is worth remembering of a user beyond one session.
+    """MemoryService stores texts about a user beyond one session.
     """
 
     def AddMemories(self, request, context):
@@ -162,7 +162,7 @@ def add_MemoryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class MemoryService(object):
-    """MemoryService keeps what is worth remembering of a user beyond one session.
+    """MemoryService stores texts about a user beyond one session.
     """
 
     @staticmethod

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class MemoryServiceStub:
-    """MemoryService keeps what is worth remembering of a user beyond one session."""
+    """MemoryService stores texts about a user beyond one session."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -59,7 +59,7 @@ class MemoryServiceStub:
 
 @_typing.type_check_only
 class MemoryServiceAsyncStub(MemoryServiceStub):
-    """MemoryService keeps what is worth remembering of a user beyond one session."""
+    """MemoryService stores texts about a user beyond one session."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     AddMemories: _aio.UnaryUnaryMultiCallable[_memory_pb2.AddMemoriesRequest, _memory_pb2.AddMemoriesResponse]  # type: ignore[assignment]
@@ -87,7 +87,7 @@ class MemoryServiceAsyncStub(MemoryServiceStub):
     """
 
 class MemoryServiceServicer(metaclass=_abc_1.ABCMeta):
-    """MemoryService keeps what is worth remembering of a user beyond one session."""
+    """MemoryService stores texts about a user beyond one session."""
 
     @_abc_1.abstractmethod
     def AddMemories(

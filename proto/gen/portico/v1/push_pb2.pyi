@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class PushConfig(_message.Message):
-    """PushConfig says where a run's events are to be pushed."""
+    """PushConfig is the address to which a run's events are pushed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -47,15 +47,15 @@ class PushConfig(_message.Message):
     2,048 characters.
     """
     token: _builtins.str
-    """Optional. The receiver knows the sender by it. Input only: nobody is told
-    it but who claims the config. At most 8,192 characters.
+    """Optional. By this token the receiver recognizes the sender. Input only: only the claiming
+    caller receives it. At most 8,192 characters.
     """
     auth_scheme: _builtins.str
     """Optional. The scheme of the Authorization header, such as Bearer. At most
     8,192 characters.
     """
     auth_credentials: _builtins.str
-    """Optional. What follows the scheme. Input only, as the token."""
+    """Optional. The credentials after the scheme. Input only, like the token."""
     delivered_sequence_number: _builtins.int
     """Output only. The number of the last event that was delivered; -1 before
     the first.
@@ -65,8 +65,8 @@ class PushConfig(_message.Message):
     revision: _builtins.str
     """Output only. Differs each time that the config is set. Opaque."""
     protocol: _builtins.str
-    """Optional. What the receiver understands, in the words of whoever delivers,
-    such as a2a/0.3. Opaque to the core. At most 64 characters.
+    """Optional. The receiver's protocol, as the delivering gateway names it, such as a2a/0.3. Opaque
+    to the core. At most 64 characters.
     """
     @_builtins.property
     def created_time(self) -> _timestamp_pb2.Timestamp:
@@ -319,8 +319,8 @@ Global___ClaimPushesRequest: _TypeAlias = ClaimPushesRequest  # noqa: Y015
 
 @_typing.final
 class ClaimPushesResponse(_message.Message):
-    """ClaimPushesResponse is a change of what the caller is to deliver. The first
-    comes at once, even if it is empty.
+    """ClaimPushesResponse is a change of the caller's deliveries. The first comes immediately, even if
+    it is empty.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -353,7 +353,7 @@ Global___ClaimPushesResponse: _TypeAlias = ClaimPushesResponse  # noqa: Y015
 
 @_typing.final
 class AckPushRequest(_message.Message):
-    """AckPushRequest says how far a delivery has come."""
+    """AckPushRequest reports the progress of a delivery."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -367,7 +367,7 @@ class AckPushRequest(_message.Message):
     config_id: _builtins.str
     """Required."""
     revision: _builtins.str
-    """Required. PushConfig.revision of what was delivered."""
+    """Required. PushConfig.revision of the delivered config."""
     delivered_sequence_number: _builtins.int
     """Required. The number of the last event that was delivered, or given up."""
     ended: _builtins.bool

@@ -26,12 +26,12 @@ if _version_not_supported:
 
 
 class PushServiceStub(object):
-    """PushService keeps where the events of runs are to be pushed, and hands that
-    to whoever delivers. The core itself calls nobody: a gateway that speaks the
-    receiver's protocol claims what is undelivered, delivers, and acknowledges.
+    """PushService stores the addresses to which the events of runs are pushed, and assigns them to
+    gateways. The core itself delivers nothing: a gateway that speaks the receiver's protocol claims
+    undelivered events, delivers, and acknowledges.
 
-    Errors of every method: INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE
-    (DRAINING, STORE_UNAVAILABLE), INTERNAL (INTERNAL).
+    Errors of every method: INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (DRAINING,
+    STORE_UNAVAILABLE), INTERNAL (INTERNAL).
     """
 
     def __init__(self, channel):
@@ -73,18 +73,17 @@ class PushServiceStub(object):
 
 
 class PushServiceServicer(object):
-    """PushService keeps where the events of runs are to be pushed, and hands that
-    to whoever delivers. The core itself calls nobody: a gateway that speaks the
-    receiver's protocol claims what is undelivered, delivers, and acknowledges.
+    """PushService stores the addresses to which the events of runs are pushed, and assigns them to
+    gateways. The core itself delivers nothing: a gateway that speaks the receiver's protocol claims
+    undelivered events, delivers, and acknowledges.
 
-    Errors of every method: INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE
-    (DRAINING, STORE_UNAVAILABLE), INTERNAL (INTERNAL).
+    Errors of every method: INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (DRAINING,
+    STORE_UNAVAILABLE), INTERNAL (INTERNAL).
     """
 
     def SetPushConfig(self, request, context):
-        """SetPushConfig makes or replaces a config of a run, with its secrets, which
-        are given again each time. NOT_FOUND
-        (RUN_NOT_FOUND).
+        """SetPushConfig creates or replaces a config of a run, with its secrets, which must be set each
+        time. NOT_FOUND (RUN_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,17 +114,17 @@ class PushServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ClaimPushes(self, request, context):
-        """ClaimPushes hands the caller configs whose delivery has not ended. Each is
-        handed to one caller at a time, and stays with it for as long as this
-        stream lives; then others get it, with what was acknowledged.
+        """ClaimPushes assigns configs whose delivery has not ended to the caller. Each config is
+        assigned to one caller at a time, for as long as this stream lasts; then another caller gets
+        it, with the acknowledged cursor.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AckPush(self, request, context):
-        """AckPush moves a config's cursor, or ends its delivery. A config that is
-        gone or was replaced is left as it is.
+        """AckPush moves a config's cursor, or ends its delivery. It does nothing for a config that was
+        deleted or replaced.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -173,12 +172,12 @@ def add_PushServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PushService(object):
-    """PushService keeps where the events of runs are to be pushed, and hands that
-    to whoever delivers. The core itself calls nobody: a gateway that speaks the
-    receiver's protocol claims what is undelivered, delivers, and acknowledges.
+    """PushService stores the addresses to which the events of runs are pushed, and assigns them to
+    gateways. The core itself delivers nothing: a gateway that speaks the receiver's protocol claims
+    undelivered events, delivers, and acknowledges.
 
-    Errors of every method: INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE
-    (DRAINING, STORE_UNAVAILABLE), INTERNAL (INTERNAL).
+    Errors of every method: INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (DRAINING,
+    STORE_UNAVAILABLE), INTERNAL (INTERNAL).
     """
 
     @staticmethod

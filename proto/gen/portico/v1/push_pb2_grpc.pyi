@@ -27,12 +27,12 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PushServiceStub:
-    """PushService keeps where the events of runs are to be pushed, and hands that
-    to whoever delivers. The core itself calls nobody: a gateway that speaks the
-    receiver's protocol claims what is undelivered, delivers, and acknowledges.
+    """PushService stores the addresses to which the events of runs are pushed, and assigns them to
+    gateways. The core itself delivers nothing: a gateway that speaks the receiver's protocol claims
+    undelivered events, delivers, and acknowledges.
 
-    Errors of every method: INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE
-    (DRAINING, STORE_UNAVAILABLE), INTERNAL (INTERNAL).
+    Errors of every method: INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (DRAINING,
+    STORE_UNAVAILABLE), INTERNAL (INTERNAL).
     """
 
     @_typing.overload
@@ -40,9 +40,8 @@ class PushServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PushServiceAsyncStub: ...
     SetPushConfig: _grpc.UnaryUnaryMultiCallable[_push_pb2.SetPushConfigRequest, _push_pb2.SetPushConfigResponse]
-    """SetPushConfig makes or replaces a config of a run, with its secrets, which
-    are given again each time. NOT_FOUND
-    (RUN_NOT_FOUND).
+    """SetPushConfig creates or replaces a config of a run, with its secrets, which must be set each
+    time. NOT_FOUND (RUN_NOT_FOUND).
     """
     GetPushConfig: _grpc.UnaryUnaryMultiCallable[_push_pb2.GetPushConfigRequest, _push_pb2.GetPushConfigResponse]
     """GetPushConfig returns one. NOT_FOUND (RUN_NOT_FOUND,
@@ -57,30 +56,29 @@ class PushServiceStub:
     (RUN_NOT_FOUND).
     """
     ClaimPushes: _grpc.UnaryStreamMultiCallable[_push_pb2.ClaimPushesRequest, _push_pb2.ClaimPushesResponse]
-    """ClaimPushes hands the caller configs whose delivery has not ended. Each is
-    handed to one caller at a time, and stays with it for as long as this
-    stream lives; then others get it, with what was acknowledged.
+    """ClaimPushes assigns configs whose delivery has not ended to the caller. Each config is
+    assigned to one caller at a time, for as long as this stream lasts; then another caller gets
+    it, with the acknowledged cursor.
     """
     AckPush: _grpc.UnaryUnaryMultiCallable[_push_pb2.AckPushRequest, _push_pb2.AckPushResponse]
-    """AckPush moves a config's cursor, or ends its delivery. A config that is
-    gone or was replaced is left as it is.
+    """AckPush moves a config's cursor, or ends its delivery. It does nothing for a config that was
+    deleted or replaced.
     """
 
 @_typing.type_check_only
 class PushServiceAsyncStub(PushServiceStub):
-    """PushService keeps where the events of runs are to be pushed, and hands that
-    to whoever delivers. The core itself calls nobody: a gateway that speaks the
-    receiver's protocol claims what is undelivered, delivers, and acknowledges.
+    """PushService stores the addresses to which the events of runs are pushed, and assigns them to
+    gateways. The core itself delivers nothing: a gateway that speaks the receiver's protocol claims
+    undelivered events, delivers, and acknowledges.
 
-    Errors of every method: INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE
-    (DRAINING, STORE_UNAVAILABLE), INTERNAL (INTERNAL).
+    Errors of every method: INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (DRAINING,
+    STORE_UNAVAILABLE), INTERNAL (INTERNAL).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SetPushConfig: _aio.UnaryUnaryMultiCallable[_push_pb2.SetPushConfigRequest, _push_pb2.SetPushConfigResponse]  # type: ignore[assignment]
-    """SetPushConfig makes or replaces a config of a run, with its secrets, which
-    are given again each time. NOT_FOUND
-    (RUN_NOT_FOUND).
+    """SetPushConfig creates or replaces a config of a run, with its secrets, which must be set each
+    time. NOT_FOUND (RUN_NOT_FOUND).
     """
     GetPushConfig: _aio.UnaryUnaryMultiCallable[_push_pb2.GetPushConfigRequest, _push_pb2.GetPushConfigResponse]  # type: ignore[assignment]
     """GetPushConfig returns one. NOT_FOUND (RUN_NOT_FOUND,
@@ -95,22 +93,22 @@ class PushServiceAsyncStub(PushServiceStub):
     (RUN_NOT_FOUND).
     """
     ClaimPushes: _aio.UnaryStreamMultiCallable[_push_pb2.ClaimPushesRequest, _push_pb2.ClaimPushesResponse]  # type: ignore[assignment]
-    """ClaimPushes hands the caller configs whose delivery has not ended. Each is
-    handed to one caller at a time, and stays with it for as long as this
-    stream lives; then others get it, with what was acknowledged.
+    """ClaimPushes assigns configs whose delivery has not ended to the caller. Each config is
+    assigned to one caller at a time, for as long as this stream lasts; then another caller gets
+    it, with the acknowledged cursor.
     """
     AckPush: _aio.UnaryUnaryMultiCallable[_push_pb2.AckPushRequest, _push_pb2.AckPushResponse]  # type: ignore[assignment]
-    """AckPush moves a config's cursor, or ends its delivery. A config that is
-    gone or was replaced is left as it is.
+    """AckPush moves a config's cursor, or ends its delivery. It does nothing for a config that was
+    deleted or replaced.
     """
 
 class PushServiceServicer(metaclass=_abc_1.ABCMeta):
-    """PushService keeps where the events of runs are to be pushed, and hands that
-    to whoever delivers. The core itself calls nobody: a gateway that speaks the
-    receiver's protocol claims what is undelivered, delivers, and acknowledges.
+    """PushService stores the addresses to which the events of runs are pushed, and assigns them to
+    gateways. The core itself delivers nothing: a gateway that speaks the receiver's protocol claims
+    undelivered events, delivers, and acknowledges.
 
-    Errors of every method: INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE
-    (DRAINING, STORE_UNAVAILABLE), INTERNAL (INTERNAL).
+    Errors of every method: INVALID_ARGUMENT (INVALID_ARGUMENT), UNAVAILABLE (DRAINING,
+    STORE_UNAVAILABLE), INTERNAL (INTERNAL).
     """
 
     @_abc_1.abstractmethod
@@ -119,9 +117,8 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _push_pb2.SetPushConfigRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_push_pb2.SetPushConfigResponse, _abc.Awaitable[_push_pb2.SetPushConfigResponse]]:
-        """SetPushConfig makes or replaces a config of a run, with its secrets, which
-        are given again each time. NOT_FOUND
-        (RUN_NOT_FOUND).
+        """SetPushConfig creates or replaces a config of a run, with its secrets, which must be set each
+        time. NOT_FOUND (RUN_NOT_FOUND).
         """
 
     @_abc_1.abstractmethod
@@ -160,9 +157,9 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _push_pb2.ClaimPushesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_push_pb2.ClaimPushesResponse], _abc.AsyncIterator[_push_pb2.ClaimPushesResponse]]:
-        """ClaimPushes hands the caller configs whose delivery has not ended. Each is
-        handed to one caller at a time, and stays with it for as long as this
-        stream lives; then others get it, with what was acknowledged.
+        """ClaimPushes assigns configs whose delivery has not ended to the caller. Each config is
+        assigned to one caller at a time, for as long as this stream lasts; then another caller gets
+        it, with the acknowledged cursor.
         """
 
     @_abc_1.abstractmethod
@@ -171,8 +168,8 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _push_pb2.AckPushRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_push_pb2.AckPushResponse, _abc.Awaitable[_push_pb2.AckPushResponse]]:
-        """AckPush moves a config's cursor, or ends its delivery. A config that is
-        gone or was replaced is left as it is.
+        """AckPush moves a config's cursor, or ends its delivery. It does nothing for a config that was
+        deleted or replaced.
         """
 
 def add_PushServiceServicer_to_server(servicer: PushServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -41,7 +41,7 @@ class _SessionBusyPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ses
     """Run side by side."""
 
 class SessionBusyPolicy(_SessionBusyPolicy, metaclass=_SessionBusyPolicyEnumTypeWrapper):
-    """SessionBusyPolicy says what happens to a new run whose session has a live one."""
+    """SessionBusyPolicy controls a new run whose session has a live one."""
 
 SESSION_BUSY_POLICY_UNSPECIFIED: SessionBusyPolicy.ValueType  # 0
 """ENQUEUE."""
@@ -69,7 +69,7 @@ class _RunOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunOrder.Val
     """It took its status later."""
 
 class RunOrder(_RunOrder, metaclass=_RunOrderEnumTypeWrapper):
-    """RunOrder says what makes a run newer than another in a list."""
+    """RunOrder defines which of two runs is newer in a list."""
 
 RUN_ORDER_UNSPECIFIED: RunOrder.ValueType  # 0
 """CREATED."""
@@ -178,15 +178,15 @@ class Tool(_message.Message):
     name: _builtins.str
     """Required."""
     description: _builtins.str
-    """Optional. What it does."""
+    """Optional. What the tool does."""
     parameters_json: _builtins.str
     """Optional. A JSON Schema of its arguments."""
     type: _builtins.str
     """Optional. function when empty."""
     raw_json: _builtins.str
-    """Optional. The tool as the caller's protocol wrote it, a JSON object, for
-    agents that want fields beyond these. Its members authorization and headers
-    are input only: the agent has them, and who reads the run does not.
+    """Optional. The tool as the caller's protocol wrote it, a JSON object, for agents that need
+    fields beyond these. Its members authorization and headers are input only: the agent receives
+    them, and readers of the run do not.
     """
     def __init__(
         self,
@@ -207,7 +207,7 @@ Global___Tool: _TypeAlias = Tool  # noqa: Y015
 
 @_typing.final
 class AgentRequest(_message.Message):
-    """AgentRequest is what an agent is asked."""
+    """AgentRequest is the request to an agent."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -228,7 +228,7 @@ class AgentRequest(_message.Message):
     user_id: _builtins.str
     """Optional. The session's id when empty. At most 256 characters."""
     extra_json: _builtins.str
-    """Optional. A JSON object with whatever else the caller sent."""
+    """Optional. A JSON object with additional fields of the caller."""
     metadata_json: _builtins.str
     """Optional. A JSON object, returned with the run."""
     request_id: _builtins.str
@@ -247,9 +247,9 @@ class AgentRequest(_message.Message):
 
     @_builtins.property
     def accepted_output_modes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. The media types of what the caller can use, such as text/plain or
-        image/*; empty: all. A wish that reaches the agent: the core withholds
-        nothing. At most 64, each of at most 256 characters.
+        """Optional. The media types that the caller can use, such as text/plain or image/*; empty: all.
+        The agent receives this preference; the core filters nothing. At most 64, each of at most 256
+        characters.
         """
 
     def __init__(
@@ -292,7 +292,7 @@ class QueryRequest(_message.Message):
     BUDGET_FIELD_NUMBER: _builtins.int
     PARENT_RUN_ID_FIELD_NUMBER: _builtins.int
     background: _builtins.bool
-    """Optional. True: the run goes on when nobody reads it."""
+    """Optional. True: the run continues without readers."""
     idempotency_key: _builtins.str
     """Optional. A repeat with the same key and user returns the first run instead of
     starting another. At most 256 characters, kept as long as the run.
@@ -314,21 +314,18 @@ class QueryRequest(_message.Message):
     fork_session: _builtins.bool
     """Optional, with previous_run_id. True: a new session begins in any case."""
     before_message_id: _builtins.str
-    """Optional, with previous_run_id. The id of a message that the previous run
-    was told while it worked (Response.input): what continues it has what came
-    before that message, in a new session. NOT_FOUND (MESSAGE_NOT_FOUND).
+    """Optional, with previous_run_id. The id of a message that the previous run received while it
+    was executing (Response.input): the new run continues from the messages before that one, in a
+    new session. NOT_FOUND (MESSAGE_NOT_FOUND).
     """
     parent_run_id: _builtins.str
-    """Optional. The run on whose behalf this one is started: it becomes its child
-    run. It is of that run's user, has a session of its own unless one is named,
-    is never queued behind a limit, and uses of that run's budget. It ends with
-    that run at the latest, as CANCELED with code parent_ended, and is not
-    executed again after a crash. Errors: NOT_FOUND (RUN_NOT_FOUND);
-    FAILED_PRECONDITION (RUN_TERMINAL) when that run has ended, or is to;
-    FAILED_PRECONDITION (RUN_NOT_STARTED) when it has not begun; ABORTED
-    (SESSION_BUSY) for a session of a run above it unless if_session_busy is
-    PARALLEL; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) with limit
-    live_child_runs.
+    """Optional. The parent run: the new run becomes its child run. It belongs to that run's user,
+    has its own session unless one is named, never waits for a limit, and uses that run's budget.
+    It ends with that run at the latest, as CANCELED with code parent_ended, and is not executed
+    again after a crash. Errors: NOT_FOUND (RUN_NOT_FOUND); FAILED_PRECONDITION (RUN_TERMINAL)
+    when that run has ended, or is ending; FAILED_PRECONDITION (RUN_NOT_STARTED) when it has not
+    started; ABORTED (SESSION_BUSY) for a session of a run above it unless if_session_busy is
+    PARALLEL; RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) with limit live_child_runs.
     """
     @_builtins.property
     def request(self) -> Global___AgentRequest:
@@ -454,7 +451,7 @@ class Run(_message.Message):
     last_sequence_number: _builtins.int
     """Always set. The number of the last event in the log."""
     background: _builtins.bool
-    """Whether it goes on when nobody reads it."""
+    """Whether the run continues without readers."""
     idempotency_key: _builtins.str
     """Set in GetRun. The key that the run was started with, if any."""
     @_builtins.property
@@ -469,7 +466,7 @@ class Run(_message.Message):
 
     @_builtins.property
     def request(self) -> Global___AgentRequest:
-        """Set in GetRun. What the agent was asked."""
+        """Set in GetRun. The request to the agent."""
 
     def __init__(
         self,
@@ -702,8 +699,8 @@ class CancelRunRequest(_message.Message):
     run_id: _builtins.str
     """Required."""
     metadata_json: _builtins.str
-    """Optional. A JSON object for the agent, such as a reason; it is in the run's
-    last event. Of several who cancel a run the first is heard.
+    """Optional. A JSON object for the agent, such as a reason; it is in the run's last event. The
+    first cancellation of a run counts.
     """
     def __init__(
         self,
@@ -721,7 +718,7 @@ Global___CancelRunRequest: _TypeAlias = CancelRunRequest  # noqa: Y015
 
 @_typing.final
 class CancelRunResponse(_message.Message):
-    """CancelRunResponse returns the run as it ended."""
+    """CancelRunResponse returns the ended run."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -885,7 +882,7 @@ Global___ResumeRunResponse: _TypeAlias = ResumeRunResponse  # noqa: Y015
 
 @_typing.final
 class SteerRunRequest(_message.Message):
-    """SteerRunRequest brings new input."""
+    """SteerRunRequest contains new input."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -895,7 +892,7 @@ class SteerRunRequest(_message.Message):
     """Required."""
     @_builtins.property
     def input(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Message]:
-        """Required. What the agent is told, in order."""
+        """Required. The new input, in order."""
 
     def __init__(
         self,
@@ -969,7 +966,7 @@ Global___DeleteRunResponse: _TypeAlias = DeleteRunResponse  # noqa: Y015
 
 @_typing.final
 class MultiplexRequest(_message.Message):
-    """MultiplexRequest carries what the caller wants of its streams."""
+    """MultiplexRequest carries actions of the caller's streams."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1145,7 +1142,7 @@ Global___MultiplexResponse: _TypeAlias = MultiplexResponse  # noqa: Y015
 
 @_typing.final
 class StreamFrame(_message.Message):
-    """StreamFrame is what one stream brings."""
+    """StreamFrame contains the data of one stream."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1191,7 +1188,7 @@ Global___StreamFrame: _TypeAlias = StreamFrame  # noqa: Y015
 
 @_typing.final
 class StreamEnd(_message.Message):
-    """StreamEnd says how a stream ended, as the status of a call of its own would."""
+    """StreamEnd reports how a stream ended, with the status of a separate call."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

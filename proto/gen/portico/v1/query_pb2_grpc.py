@@ -113,10 +113,9 @@ class QueryServiceServicer(object):
     """
 
     def Query(self, request, context):
-        """Query starts a run and follows it. When the stream is given up and nobody
-        else reads, a run that is not background is cancelled after the core's
-        grace time (30 s by default).
-        Errors: ABORTED (SESSION_BUSY), ALREADY_EXISTS (IDEMPOTENCY_CONFLICT),
+        """Query starts a run and follows it. When the caller ends the stream and there is no other
+        reader, a run that is not background is cancelled after the core's grace time (30 s by
+        default). Errors: ABORTED (SESSION_BUSY), ALREADY_EXISTS (IDEMPOTENCY_CONFLICT),
         RESOURCE_EXHAUSTED (LIMIT_EXCEEDED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -140,7 +139,7 @@ class QueryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetRun(self, request, context):
-        """GetRun returns one run as it stands.
+        """GetRun returns the current state of one run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -164,10 +163,9 @@ class QueryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def InterruptRun(self, request, context):
-        """InterruptRun asks an agent to stop where it is. The agent may catch the
-        interruption and say a last word; the run ends as INCOMPLETE with code
-        interrupted. Returns when it has ended. FAILED_PRECONDITION
-        (RUN_TERMINAL) when there is nothing to interrupt.
+        """InterruptRun asks an agent to stop at its current step. The agent may catch the interruption
+        and produce final output; the run ends as INCOMPLETE with code interrupted. Returns when it
+        has ended. FAILED_PRECONDITION (RUN_TERMINAL) when the run has already ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -182,30 +180,29 @@ class QueryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SteerRun(self, request, context):
-        """SteerRun hands new input to a run whose agent works, and returns once the
-        input is stored. The agent takes it when it next looks; until then it is
-        accepted, not applied, and lost if the run ends first. An agent that is
-        executed again after a restart is told it again. When it is taken the log says so: a response event with
-        status IN_PROGRESS and this input. FAILED_PRECONDITION (RUN_TERMINAL),
-        RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) when too much waits to be taken.
+        """SteerRun sends new input to a run whose agent is executing, and returns once the input is
+        stored. The agent receives it at its next check; until then it is accepted, not applied, and
+        lost if the run ends first. An agent that is executed again after a restart receives it again.
+        The log reports when it is applied: a response event with status IN_PROGRESS and this input.
+        FAILED_PRECONDITION (RUN_TERMINAL), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) when too much input
+        waits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteRun(self, request, context):
-        """DeleteRun removes an ended run and its log for good; its messages stay in
-        the session. FAILED_PRECONDITION (RUN_ACTIVE).
+        """DeleteRun permanently removes an ended run and its log; its messages stay in the session.
+        FAILED_PRECONDITION (RUN_ACTIVE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Multiplex(self, request_iterator, context):
-        """Multiplex carries many Query and WatchRun streams over one: the way for a
-        gateway, whose cost is then per wake-up and not per token. Each stream has
-        its own credential, deadline, trace context and flow control: one that is
-        read slowly stops after its window and holds up no other.
+        """Multiplex carries many Query and WatchRun streams over one call: for gateways, whose cost is
+        then per wake-up and not per token. Each stream has its own credential, deadline, trace
+        context and flow control: one that is read slowly stops after its window and blocks no other.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

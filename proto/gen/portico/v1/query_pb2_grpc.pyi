@@ -43,10 +43,9 @@ class QueryServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> QueryServiceAsyncStub: ...
     Query: _grpc.UnaryStreamMultiCallable[_query_pb2.QueryRequest, _query_pb2.QueryResponse]
-    """Query starts a run and follows it. When the stream is given up and nobody
-    else reads, a run that is not background is cancelled after the core's
-    grace time (30 s by default).
-    Errors: ABORTED (SESSION_BUSY), ALREADY_EXISTS (IDEMPOTENCY_CONFLICT),
+    """Query starts a run and follows it. When the caller ends the stream and there is no other
+    reader, a run that is not background is cancelled after the core's grace time (30 s by
+    default). Errors: ABORTED (SESSION_BUSY), ALREADY_EXISTS (IDEMPOTENCY_CONFLICT),
     RESOURCE_EXHAUSTED (LIMIT_EXCEEDED).
     """
     StartRun: _grpc.UnaryUnaryMultiCallable[_query_pb2.StartRunRequest, _query_pb2.StartRunResponse]
@@ -58,7 +57,7 @@ class QueryServiceStub:
     Errors: OUT_OF_RANGE (CURSOR_AHEAD, CURSOR_EXPIRED).
     """
     GetRun: _grpc.UnaryUnaryMultiCallable[_query_pb2.GetRunRequest, _query_pb2.GetRunResponse]
-    """GetRun returns one run as it stands."""
+    """GetRun returns the current state of one run."""
     ListRuns: _grpc.UnaryUnaryMultiCallable[_query_pb2.ListRunsRequest, _query_pb2.ListRunsResponse]
     """ListRuns pages through runs, newest first, without their messages."""
     CancelRun: _grpc.UnaryUnaryMultiCallable[_query_pb2.CancelRunRequest, _query_pb2.CancelRunResponse]
@@ -68,32 +67,30 @@ class QueryServiceStub:
     FAILED_PRECONDITION (RUN_TERMINAL).
     """
     InterruptRun: _grpc.UnaryUnaryMultiCallable[_query_pb2.InterruptRunRequest, _query_pb2.InterruptRunResponse]
-    """InterruptRun asks an agent to stop where it is. The agent may catch the
-    interruption and say a last word; the run ends as INCOMPLETE with code
-    interrupted. Returns when it has ended. FAILED_PRECONDITION
-    (RUN_TERMINAL) when there is nothing to interrupt.
+    """InterruptRun asks an agent to stop at its current step. The agent may catch the interruption
+    and produce final output; the run ends as INCOMPLETE with code interrupted. Returns when it
+    has ended. FAILED_PRECONDITION (RUN_TERMINAL) when the run has already ended.
     """
     ResumeRun: _grpc.UnaryUnaryMultiCallable[_query_pb2.ResumeRunRequest, _query_pb2.ResumeRunResponse]
     """ResumeRun answers a run that waits with INPUT_REQUIRED, and returns once
     the answer is logged. FAILED_PRECONDITION (RUN_NOT_PAUSED, RUN_TERMINAL).
     """
     SteerRun: _grpc.UnaryUnaryMultiCallable[_query_pb2.SteerRunRequest, _query_pb2.SteerRunResponse]
-    """SteerRun hands new input to a run whose agent works, and returns once the
-    input is stored. The agent takes it when it next looks; until then it is
-    accepted, not applied, and lost if the run ends first. An agent that is
-    executed again after a restart is told it again. When it is taken the log says so: a response event with
-    status IN_PROGRESS and this input. FAILED_PRECONDITION (RUN_TERMINAL),
-    RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) when too much waits to be taken.
+    """SteerRun sends new input to a run whose agent is executing, and returns once the input is
+    stored. The agent receives it at its next check; until then it is accepted, not applied, and
+    lost if the run ends first. An agent that is executed again after a restart receives it again.
+    The log reports when it is applied: a response event with status IN_PROGRESS and this input.
+    FAILED_PRECONDITION (RUN_TERMINAL), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) when too much input
+    waits.
     """
     DeleteRun: _grpc.UnaryUnaryMultiCallable[_query_pb2.DeleteRunRequest, _query_pb2.DeleteRunResponse]
-    """DeleteRun removes an ended run and its log for good; its messages stay in
-    the session. FAILED_PRECONDITION (RUN_ACTIVE).
+    """DeleteRun permanently removes an ended run and its log; its messages stay in the session.
+    FAILED_PRECONDITION (RUN_ACTIVE).
     """
     Multiplex: _grpc.StreamStreamMultiCallable[_query_pb2.MultiplexRequest, _query_pb2.MultiplexResponse]
-    """Multiplex carries many Query and WatchRun streams over one: the way for a
-    gateway, whose cost is then per wake-up and not per token. Each stream has
-    its own credential, deadline, trace context and flow control: one that is
-    read slowly stops after its window and holds up no other.
+    """Multiplex carries many Query and WatchRun streams over one call: for gateways, whose cost is
+    then per wake-up and not per token. Each stream has its own credential, deadline, trace
+    context and flow control: one that is read slowly stops after its window and blocks no other.
     """
 
 @_typing.type_check_only
@@ -111,10 +108,9 @@ class QueryServiceAsyncStub(QueryServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Query: _aio.UnaryStreamMultiCallable[_query_pb2.QueryRequest, _query_pb2.QueryResponse]  # type: ignore[assignment]
-    """Query starts a run and follows it. When the stream is given up and nobody
-    else reads, a run that is not background is cancelled after the core's
-    grace time (30 s by default).
-    Errors: ABORTED (SESSION_BUSY), ALREADY_EXISTS (IDEMPOTENCY_CONFLICT),
+    """Query starts a run and follows it. When the caller ends the stream and there is no other
+    reader, a run that is not background is cancelled after the core's grace time (30 s by
+    default). Errors: ABORTED (SESSION_BUSY), ALREADY_EXISTS (IDEMPOTENCY_CONFLICT),
     RESOURCE_EXHAUSTED (LIMIT_EXCEEDED).
     """
     StartRun: _aio.UnaryUnaryMultiCallable[_query_pb2.StartRunRequest, _query_pb2.StartRunResponse]  # type: ignore[assignment]
@@ -126,7 +122,7 @@ class QueryServiceAsyncStub(QueryServiceStub):
     Errors: OUT_OF_RANGE (CURSOR_AHEAD, CURSOR_EXPIRED).
     """
     GetRun: _aio.UnaryUnaryMultiCallable[_query_pb2.GetRunRequest, _query_pb2.GetRunResponse]  # type: ignore[assignment]
-    """GetRun returns one run as it stands."""
+    """GetRun returns the current state of one run."""
     ListRuns: _aio.UnaryUnaryMultiCallable[_query_pb2.ListRunsRequest, _query_pb2.ListRunsResponse]  # type: ignore[assignment]
     """ListRuns pages through runs, newest first, without their messages."""
     CancelRun: _aio.UnaryUnaryMultiCallable[_query_pb2.CancelRunRequest, _query_pb2.CancelRunResponse]  # type: ignore[assignment]
@@ -136,32 +132,30 @@ class QueryServiceAsyncStub(QueryServiceStub):
     FAILED_PRECONDITION (RUN_TERMINAL).
     """
     InterruptRun: _aio.UnaryUnaryMultiCallable[_query_pb2.InterruptRunRequest, _query_pb2.InterruptRunResponse]  # type: ignore[assignment]
-    """InterruptRun asks an agent to stop where it is. The agent may catch the
-    interruption and say a last word; the run ends as INCOMPLETE with code
-    interrupted. Returns when it has ended. FAILED_PRECONDITION
-    (RUN_TERMINAL) when there is nothing to interrupt.
+    """InterruptRun asks an agent to stop at its current step. The agent may catch the interruption
+    and produce final output; the run ends as INCOMPLETE with code interrupted. Returns when it
+    has ended. FAILED_PRECONDITION (RUN_TERMINAL) when the run has already ended.
     """
     ResumeRun: _aio.UnaryUnaryMultiCallable[_query_pb2.ResumeRunRequest, _query_pb2.ResumeRunResponse]  # type: ignore[assignment]
     """ResumeRun answers a run that waits with INPUT_REQUIRED, and returns once
     the answer is logged. FAILED_PRECONDITION (RUN_NOT_PAUSED, RUN_TERMINAL).
     """
     SteerRun: _aio.UnaryUnaryMultiCallable[_query_pb2.SteerRunRequest, _query_pb2.SteerRunResponse]  # type: ignore[assignment]
-    """SteerRun hands new input to a run whose agent works, and returns once the
-    input is stored. The agent takes it when it next looks; until then it is
-    accepted, not applied, and lost if the run ends first. An agent that is
-    executed again after a restart is told it again. When it is taken the log says so: a response event with
-    status IN_PROGRESS and this input. FAILED_PRECONDITION (RUN_TERMINAL),
-    RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) when too much waits to be taken.
+    """SteerRun sends new input to a run whose agent is executing, and returns once the input is
+    stored. The agent receives it at its next check; until then it is accepted, not applied, and
+    lost if the run ends first. An agent that is executed again after a restart receives it again.
+    The log reports when it is applied: a response event with status IN_PROGRESS and this input.
+    FAILED_PRECONDITION (RUN_TERMINAL), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) when too much input
+    waits.
     """
     DeleteRun: _aio.UnaryUnaryMultiCallable[_query_pb2.DeleteRunRequest, _query_pb2.DeleteRunResponse]  # type: ignore[assignment]
-    """DeleteRun removes an ended run and its log for good; its messages stay in
-    the session. FAILED_PRECONDITION (RUN_ACTIVE).
+    """DeleteRun permanently removes an ended run and its log; its messages stay in the session.
+    FAILED_PRECONDITION (RUN_ACTIVE).
     """
     Multiplex: _aio.StreamStreamMultiCallable[_query_pb2.MultiplexRequest, _query_pb2.MultiplexResponse]  # type: ignore[assignment]
-    """Multiplex carries many Query and WatchRun streams over one: the way for a
-    gateway, whose cost is then per wake-up and not per token. Each stream has
-    its own credential, deadline, trace context and flow control: one that is
-    read slowly stops after its window and holds up no other.
+    """Multiplex carries many Query and WatchRun streams over one call: for gateways, whose cost is
+    then per wake-up and not per token. Each stream has its own credential, deadline, trace
+    context and flow control: one that is read slowly stops after its window and blocks no other.
     """
 
 class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -182,10 +176,9 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _query_pb2.QueryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_query_pb2.QueryResponse], _abc.AsyncIterator[_query_pb2.QueryResponse]]:
-        """Query starts a run and follows it. When the stream is given up and nobody
-        else reads, a run that is not background is cancelled after the core's
-        grace time (30 s by default).
-        Errors: ABORTED (SESSION_BUSY), ALREADY_EXISTS (IDEMPOTENCY_CONFLICT),
+        """Query starts a run and follows it. When the caller ends the stream and there is no other
+        reader, a run that is not background is cancelled after the core's grace time (30 s by
+        default). Errors: ABORTED (SESSION_BUSY), ALREADY_EXISTS (IDEMPOTENCY_CONFLICT),
         RESOURCE_EXHAUSTED (LIMIT_EXCEEDED).
         """
 
@@ -215,7 +208,7 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _query_pb2.GetRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.GetRunResponse, _abc.Awaitable[_query_pb2.GetRunResponse]]:
-        """GetRun returns one run as it stands."""
+        """GetRun returns the current state of one run."""
 
     @_abc_1.abstractmethod
     def ListRuns(
@@ -243,10 +236,9 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _query_pb2.InterruptRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.InterruptRunResponse, _abc.Awaitable[_query_pb2.InterruptRunResponse]]:
-        """InterruptRun asks an agent to stop where it is. The agent may catch the
-        interruption and say a last word; the run ends as INCOMPLETE with code
-        interrupted. Returns when it has ended. FAILED_PRECONDITION
-        (RUN_TERMINAL) when there is nothing to interrupt.
+        """InterruptRun asks an agent to stop at its current step. The agent may catch the interruption
+        and produce final output; the run ends as INCOMPLETE with code interrupted. Returns when it
+        has ended. FAILED_PRECONDITION (RUN_TERMINAL) when the run has already ended.
         """
 
     @_abc_1.abstractmethod
@@ -265,12 +257,12 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _query_pb2.SteerRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.SteerRunResponse, _abc.Awaitable[_query_pb2.SteerRunResponse]]:
-        """SteerRun hands new input to a run whose agent works, and returns once the
-        input is stored. The agent takes it when it next looks; until then it is
-        accepted, not applied, and lost if the run ends first. An agent that is
-        executed again after a restart is told it again. When it is taken the log says so: a response event with
-        status IN_PROGRESS and this input. FAILED_PRECONDITION (RUN_TERMINAL),
-        RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) when too much waits to be taken.
+        """SteerRun sends new input to a run whose agent is executing, and returns once the input is
+        stored. The agent receives it at its next check; until then it is accepted, not applied, and
+        lost if the run ends first. An agent that is executed again after a restart receives it again.
+        The log reports when it is applied: a response event with status IN_PROGRESS and this input.
+        FAILED_PRECONDITION (RUN_TERMINAL), RESOURCE_EXHAUSTED (LIMIT_EXCEEDED) when too much input
+        waits.
         """
 
     @_abc_1.abstractmethod
@@ -279,8 +271,8 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _query_pb2.DeleteRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.DeleteRunResponse, _abc.Awaitable[_query_pb2.DeleteRunResponse]]:
-        """DeleteRun removes an ended run and its log for good; its messages stay in
-        the session. FAILED_PRECONDITION (RUN_ACTIVE).
+        """DeleteRun permanently removes an ended run and its log; its messages stay in the session.
+        FAILED_PRECONDITION (RUN_ACTIVE).
         """
 
     @_abc_1.abstractmethod
@@ -289,10 +281,9 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_query_pb2.MultiplexRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_query_pb2.MultiplexResponse], _abc.AsyncIterator[_query_pb2.MultiplexResponse]]:
-        """Multiplex carries many Query and WatchRun streams over one: the way for a
-        gateway, whose cost is then per wake-up and not per token. Each stream has
-        its own credential, deadline, trace context and flow control: one that is
-        read slowly stops after its window and holds up no other.
+        """Multiplex carries many Query and WatchRun streams over one call: for gateways, whose cost is
+        then per wake-up and not per token. Each stream has its own credential, deadline, trace
+        context and flow control: one that is read slowly stops after its window and blocks no other.
         """
 
 def add_QueryServiceServicer_to_server(servicer: QueryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -21,11 +21,10 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class RateLimits(_message.Message):
-    """RateLimits is what a caller is told of the limits on its calls, where there
-    are any: in the metadata portico-rate-limits-bin, which is trailing metadata
-    of calls with one response and of refused ones, initial metadata of streams;
-    and in a frame of a multiplexed stream. It is of the moment in which the call
-    was counted.
+    """RateLimits reports the limits on a caller's calls, if there are any: in the metadata
+    portico-rate-limits-bin, which is trailing metadata of calls with one response and of refused
+    ones, initial metadata of streams; and in a frame of a multiplexed stream. It has the state at
+    the moment when the call was counted.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -50,7 +49,7 @@ Global___RateLimits: _TypeAlias = RateLimits  # noqa: Y015
 
 @_typing.final
 class RateLimit(_message.Message):
-    """RateLimit is a limit on calls, and what is left of it."""
+    """RateLimit is a limit on calls, with the remaining calls."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -60,7 +59,7 @@ class RateLimit(_message.Message):
     REMAINING_FIELD_NUMBER: _builtins.int
     AVAILABLE_AFTER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Always set. Whose calls are counted: tenant or user."""
+    """Always set. The owner of the limit: tenant or user."""
     limit: _builtins.int
     """Always set. Calls that may be made in a window, at once if need be."""
     window_seconds: _builtins.int

@@ -37,7 +37,7 @@ class _SandboxStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SandboxS
     """
 
 class SandboxState(_SandboxState, metaclass=_SandboxStateEnumTypeWrapper):
-    """SandboxState says where a sandbox stands."""
+    """SandboxState is the state of a sandbox."""
 
 SANDBOX_STATE_UNSPECIFIED: SandboxState.ValueType  # 0
 """Never sent."""
@@ -60,22 +60,20 @@ class _SandboxIdleActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_San
     SANDBOX_IDLE_ACTION_END: _SandboxIdleAction.ValueType  # 1
     """It ends, with all that is in it."""
     SANDBOX_IDLE_ACTION_PAUSE: _SandboxIdleAction.ValueType  # 2
-    """Everything inside stands still until the next call, which resumes it. It
-    still counts against limits, keeps its memory, and ends with its ttl.
+    """Everything inside is frozen until the next call, which resumes it. It still counts against
+    limits, keeps its memory, and ends with its ttl.
     """
 
 class SandboxIdleAction(_SandboxIdleAction, metaclass=_SandboxIdleActionEnumTypeWrapper):
-    """SandboxIdleAction says what happens to a sandbox that was not called for its
-    idle_timeout.
-    """
+    """SandboxIdleAction is the action for a sandbox without calls for its idle_timeout."""
 
 SANDBOX_IDLE_ACTION_UNSPECIFIED: SandboxIdleAction.ValueType  # 0
 """The server's default."""
 SANDBOX_IDLE_ACTION_END: SandboxIdleAction.ValueType  # 1
 """It ends, with all that is in it."""
 SANDBOX_IDLE_ACTION_PAUSE: SandboxIdleAction.ValueType  # 2
-"""Everything inside stands still until the next call, which resumes it. It
-still counts against limits, keeps its memory, and ends with its ttl.
+"""Everything inside is frozen until the next call, which resumes it. It still counts against
+limits, keeps its memory, and ends with its ttl.
 """
 Global___SandboxIdleAction: _TypeAlias = SandboxIdleAction  # noqa: Y015
 
@@ -163,7 +161,7 @@ Global___SandboxMount: _TypeAlias = SandboxMount  # noqa: Y015
 
 @_typing.final
 class SandboxSpec(_message.Message):
-    """SandboxSpec is what a sandbox is asked to be."""
+    """SandboxSpec describes the requested sandbox."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -232,8 +230,8 @@ class SandboxSpec(_message.Message):
 
     @_builtins.property
     def env(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. Environment variables inside. Their values are input only: who
-        reads a sandbox is told the names, each with an empty value.
+        """Optional. Environment variables inside. Their values are input only: readers of a sandbox get
+        the names, each with an empty value.
         """
 
     @_builtins.property
@@ -263,14 +261,14 @@ class SandboxSpec(_message.Message):
 
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
-        """Optional. How long it lives at most, also while it is paused; the server's
-        default when unset, and at most that.
+        """Optional. The maximum lifetime, pauses included; the server's default when unset, and at most
+        that.
         """
 
     @_builtins.property
     def idle_timeout(self) -> _duration_pb2.Duration:
-        """Optional. How long it goes on without a call; the server's default when
-        unset, and at most that. A paused sandbox is not idle.
+        """Optional. The maximum time without a call; the server's default when unset, and at most that.
+        A paused sandbox is not idle.
         """
 
     @_builtins.property
@@ -302,7 +300,7 @@ Global___SandboxSpec: _TypeAlias = SandboxSpec  # noqa: Y015
 
 @_typing.final
 class Sandbox(_message.Message):
-    """Sandbox is a sandbox as it stands."""
+    """Sandbox is the current state of a sandbox."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -326,7 +324,7 @@ class Sandbox(_message.Message):
     """Always set. How strongly it is isolated, by the backend's own word."""
     @_builtins.property
     def spec(self) -> Global___SandboxSpec:
-        """Always set. As it was made: defaults are filled in."""
+        """Always set. The spec with defaults filled in."""
 
     @_builtins.property
     def created_time(self) -> _timestamp_pb2.Timestamp:
@@ -717,7 +715,7 @@ Global___GetSandboxMetricsRequest: _TypeAlias = GetSandboxMetricsRequest  # noqa
 
 @_typing.final
 class GetSandboxMetricsResponse(_message.Message):
-    """GetSandboxMetricsResponse tells what is used."""
+    """GetSandboxMetricsResponse returns the usage."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -727,7 +725,7 @@ class GetSandboxMetricsResponse(_message.Message):
     DISK_BYTES_FIELD_NUMBER: _builtins.int
     INODES_FIELD_NUMBER: _builtins.int
     memory_bytes: _builtins.int
-    """Bytes of memory; unset where the machine does not tell."""
+    """Bytes of memory; unset if the machine does not report it."""
     processes: _builtins.int
     """Processes."""
     disk_bytes: _builtins.int
@@ -736,7 +734,7 @@ class GetSandboxMetricsResponse(_message.Message):
     """Files and directories."""
     @_builtins.property
     def cpu_time(self) -> _duration_pb2.Duration:
-        """CPU time since the start; unset where the machine does not tell."""
+        """CPU time since the start; unset if the machine does not report it."""
 
     def __init__(
         self,
@@ -759,7 +757,7 @@ Global___GetSandboxMetricsResponse: _TypeAlias = GetSandboxMetricsResponse  # no
 
 @_typing.final
 class SandboxFailure(_message.Message):
-    """SandboxFailure is what kept code from running to its end."""
+    """SandboxFailure is the reason why code did not run to its end."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -839,7 +837,7 @@ Global___RunCellRequest: _TypeAlias = RunCellRequest  # noqa: Y015
 
 @_typing.final
 class RunCellResponse(_message.Message):
-    """RunCellResponse is what a cell brings."""
+    """RunCellResponse is an event of a cell."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -893,7 +891,7 @@ Global___RunCellResponse: _TypeAlias = RunCellResponse  # noqa: Y015
 
 @_typing.final
 class RunCellsRequest(_message.Message):
-    """RunCellsRequest says which sandbox, or is a cell, or both."""
+    """RunCellsRequest selects the sandbox, or contains a cell, or both."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -950,14 +948,14 @@ Global___RunCellsRequest: _TypeAlias = RunCellsRequest  # noqa: Y015
 
 @_typing.final
 class CellInput(_message.Message):
-    """CellInput says that a cell waits for a line, until its time is over."""
+    """CellInput reports that a cell waits for a line, until its time limit."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PROMPT_FIELD_NUMBER: _builtins.int
     PASSWORD_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
-    """What the code asks for; at most 4,000 characters."""
+    """The prompt of the code; at most 4,000 characters."""
     password: _builtins.bool
     """Whether the answer is a secret, that must not be shown."""
     def __init__(
@@ -1002,7 +1000,7 @@ Global___CellAnswer: _TypeAlias = CellAnswer  # noqa: Y015
 
 @_typing.final
 class RunCellsResponse(_message.Message):
-    """RunCellsResponse is the sandbox, once, or what a cell brings."""
+    """RunCellsResponse is the sandbox, once, or an event of a cell."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1086,7 +1084,7 @@ Global___RichOutput: _TypeAlias = RichOutput  # noqa: Y015
 
 @_typing.final
 class CellEnd(_message.Message):
-    """CellEnd says how a cell ended."""
+    """CellEnd reports how a cell ended."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1101,7 +1099,7 @@ class CellEnd(_message.Message):
 
     @_builtins.property
     def failure(self) -> Global___SandboxFailure:
-        """Set when something kept it from running to its end."""
+        """Set when the cell did not run to its end."""
 
     def __init__(
         self,
@@ -1120,7 +1118,7 @@ Global___CellEnd: _TypeAlias = CellEnd  # noqa: Y015
 
 @_typing.final
 class CellError(_message.Message):
-    """CellError is what code raised."""
+    """CellError is the exception that code raised."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1135,7 +1133,7 @@ class CellError(_message.Message):
     traceback: _builtins.str
     """As Python prints it."""
     limit: _builtins.str
-    """Set when a limit of the sandbox was behind it, such as disk."""
+    """Set when a limit of the sandbox was the cause, such as disk."""
     def __init__(
         self,
         *,
@@ -1154,7 +1152,7 @@ Global___CellError: _TypeAlias = CellError  # noqa: Y015
 
 @_typing.final
 class Command(_message.Message):
-    """Command is what to run."""
+    """Command is a command to run."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1246,7 +1244,7 @@ Global___RunCommandRequest: _TypeAlias = RunCommandRequest  # noqa: Y015
 
 @_typing.final
 class RunCommandResponse(_message.Message):
-    """RunCommandResponse is what a command brings."""
+    """RunCommandResponse is an event of a command."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1280,7 +1278,7 @@ Global___RunCommandResponse: _TypeAlias = RunCommandResponse  # noqa: Y015
 
 @_typing.final
 class ProcessEnd(_message.Message):
-    """ProcessEnd says how a process ended."""
+    """ProcessEnd reports how a process ended."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1288,12 +1286,12 @@ class ProcessEnd(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     exit_code: _builtins.int
-    """Negative for a signal; unset when nobody knows."""
+    """Negative for a signal; unset if unknown."""
     offset: _builtins.int
     """Where its output ends."""
     @_builtins.property
     def failure(self) -> Global___SandboxFailure:
-        """Set when something kept it from running to its end."""
+        """Set when the process did not run to its end."""
 
     def __init__(
         self,
@@ -1314,7 +1312,7 @@ Global___ProcessEnd: _TypeAlias = ProcessEnd  # noqa: Y015
 
 @_typing.final
 class Process(_message.Message):
-    """Process is a command that goes on by itself."""
+    """Process is a background command."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1329,7 +1327,7 @@ class Process(_message.Message):
     exit_code: _builtins.int
     """Set when it has ended; negative for a signal."""
     output_start: _builtins.int
-    """The first byte of output that is still kept."""
+    """The offset of the first byte of output that is still stored."""
     output_end: _builtins.int
     """Where its output ends so far."""
     @_builtins.property
@@ -1574,7 +1572,7 @@ class WatchProcessRequest(_message.Message):
     pid: _builtins.int
     """Required."""
     offset: _builtins.int
-    """Optional. Where to begin; beyond the end, only what is yet to come."""
+    """Optional. The offset of the first byte; beyond the end, only later output is returned."""
     def __init__(
         self,
         *,
@@ -1592,7 +1590,7 @@ Global___WatchProcessRequest: _TypeAlias = WatchProcessRequest  # noqa: Y015
 
 @_typing.final
 class WatchProcessResponse(_message.Message):
-    """WatchProcessResponse is what a process said."""
+    """WatchProcessResponse is output of a process."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1605,7 +1603,7 @@ class WatchProcessResponse(_message.Message):
     stderr: _builtins.bytes
     """Standard error."""
     lost_bytes: _builtins.int
-    """So many bytes were not kept until this reader came for them."""
+    """The number of bytes that were dropped before this reader read them."""
     @_builtins.property
     def end(self) -> Global___ProcessEnd:
         """Always the last."""
@@ -1638,7 +1636,7 @@ class OpenTerminalRequest(_message.Message):
     INPUT_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
     input: _builtins.bytes
-    """What is typed."""
+    """The input."""
     @_builtins.property
     def start(self) -> Global___TerminalStart:
         """Required first."""
@@ -1666,7 +1664,7 @@ Global___OpenTerminalRequest: _TypeAlias = OpenTerminalRequest  # noqa: Y015
 
 @_typing.final
 class TerminalStart(_message.Message):
-    """TerminalStart says what runs in a terminal."""
+    """TerminalStart is the command of a terminal."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1733,7 +1731,7 @@ class OpenTerminalResponse(_message.Message):
     OUTPUT_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
     output: _builtins.bytes
-    """What is shown."""
+    """The output."""
     @_builtins.property
     def end(self) -> Global___ProcessEnd:
         """Always the last."""
@@ -1888,7 +1886,7 @@ Global___CallToolResponse: _TypeAlias = CallToolResponse  # noqa: Y015
 
 @_typing.final
 class FileInfo(_message.Message):
-    """FileInfo tells about a file."""
+    """FileInfo describes a file."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2019,7 +2017,7 @@ class OpenedFile(_message.Message):
     """How many bytes follow."""
     @_builtins.property
     def file(self) -> Global___FileInfo:
-        """Always set. As it was when it was opened."""
+        """Always set. Its state when it was opened."""
 
     def __init__(
         self,
@@ -2068,7 +2066,7 @@ Global___WriteFileRequest: _TypeAlias = WriteFileRequest  # noqa: Y015
 
 @_typing.final
 class WriteFileStart(_message.Message):
-    """WriteFileStart says which file."""
+    """WriteFileStart selects the file."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2081,7 +2079,7 @@ class WriteFileStart(_message.Message):
     path: _builtins.str
     """Required."""
     append: _builtins.bool
-    """True: add at the end of what is there."""
+    """True: append to the existing content."""
     exclusive: _builtins.bool
     """True: the file must not exist."""
     def __init__(
@@ -2102,7 +2100,7 @@ Global___WriteFileStart: _TypeAlias = WriteFileStart  # noqa: Y015
 
 @_typing.final
 class WriteFileResponse(_message.Message):
-    """WriteFileResponse tells what was written."""
+    """WriteFileResponse reports the written size."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2150,7 +2148,7 @@ Global___StatFileRequest: _TypeAlias = StatFileRequest  # noqa: Y015
 
 @_typing.final
 class StatFileResponse(_message.Message):
-    """StatFileResponse tells about it."""
+    """StatFileResponse returns the description."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2224,7 +2222,7 @@ class ListDirectoryResponse(_message.Message):
     """
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileInfo]:
-        """In order of name. A page has fewer than were asked for if paths are long."""
+        """In order of name. A page has fewer entries than requested if paths are long."""
 
     def __init__(
         self,
@@ -2300,7 +2298,7 @@ class MoveFileRequest(_message.Message):
     destination: _builtins.str
     """Required."""
     overwrite: _builtins.bool
-    """True: replace what is there."""
+    """True: replace an existing file."""
     def __init__(
         self,
         *,
@@ -2383,7 +2381,7 @@ Global___RemoveFileResponse: _TypeAlias = RemoveFileResponse  # noqa: Y015
 
 @_typing.final
 class SearchFilesRequest(_message.Message):
-    """SearchFilesRequest says what to look for."""
+    """SearchFilesRequest contains the search conditions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2423,7 +2421,7 @@ Global___SearchFilesRequest: _TypeAlias = SearchFilesRequest  # noqa: Y015
 
 @_typing.final
 class SearchFilesResponse(_message.Message):
-    """SearchFilesResponse lists what was found."""
+    """SearchFilesResponse lists the found files."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2473,7 +2471,7 @@ Global___FoundFile: _TypeAlias = FoundFile  # noqa: Y015
 
 @_typing.final
 class EditFileRequest(_message.Message):
-    """EditFileRequest says what to replace."""
+    """EditFileRequest contains the replacements."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2486,7 +2484,7 @@ class EditFileRequest(_message.Message):
     path: _builtins.str
     """Required."""
     dry_run: _builtins.bool
-    """True: only tell what would change."""
+    """True: only report the changes."""
     @_builtins.property
     def edits(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileEdit]:
         """Required. In order."""
@@ -2535,7 +2533,7 @@ Global___FileEdit: _TypeAlias = FileEdit  # noqa: Y015
 
 @_typing.final
 class EditFileResponse(_message.Message):
-    """EditFileResponse tells what changed."""
+    """EditFileResponse returns the changes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2595,13 +2593,12 @@ class WatchFilesResponse(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     DIRECTORY_FIELD_NUMBER: _builtins.int
     type: _builtins.str
-    """ready (the first: from now on nothing is missed), created, modified,
-    removed, or overflow: changes were missed, because they were not read in
-    time or were too many to follow. One overflow stands for all of them; what
-    has changed has to be found by listing the directory again.
+    """ready (the first: no later change is missed), created, modified, removed, or overflow: changes
+    were missed, because they were not read in time or were too many. One overflow represents all
+    of them; list the directory again to find the changes.
     """
     path: _builtins.str
-    """What changed; of overflow, the directory that is watched."""
+    """The changed path; of overflow, the watched directory."""
     directory: _builtins.bool
     """Whether it is a directory."""
     def __init__(
@@ -2651,7 +2648,7 @@ Global___ConnectPortRequest: _TypeAlias = ConnectPortRequest  # noqa: Y015
 
 @_typing.final
 class PortStart(_message.Message):
-    """PortStart says which port."""
+    """PortStart selects the port."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2716,7 +2713,7 @@ class CreatePortAccessRequest(_message.Message):
     """Required. 1 to 65535."""
     @_builtins.property
     def lifetime(self) -> _duration_pb2.Duration:
-        """Optional. How long the token is good; an hour when unset, a day at most."""
+        """Optional. The lifetime of the token; an hour when unset, a day at most."""
 
     def __init__(
         self,
@@ -2806,7 +2803,7 @@ Global___CreateCheckpointResponse: _TypeAlias = CreateCheckpointResponse  # noqa
 
 @_typing.final
 class RollBackRequest(_message.Message):
-    """RollBackRequest says where to go back to."""
+    """RollBackRequest selects the state to restore."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2838,14 +2835,14 @@ Global___RollBackRequest: _TypeAlias = RollBackRequest  # noqa: Y015
 
 @_typing.final
 class RollBackResponse(_message.Message):
-    """RollBackResponse tells what is as it was."""
+    """RollBackResponse reports what was restored."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     KERNEL_RESTORED_FIELD_NUMBER: _builtins.int
     kernel_restored: _builtins.bool
-    """Whether the kernel has its names of then; with a snapshot that cannot bring
-    them back it is a new one.
+    """Whether the kernel has its earlier names; with a snapshot that cannot restore them it is a new
+    kernel.
     """
     def __init__(
         self,
@@ -2896,7 +2893,7 @@ class CreateSnapshotResponse(_message.Message):
     size_bytes: _builtins.int
     """Bytes on the server's disk."""
     kernel: _builtins.bool
-    """Whether it can take the kernel back too, in this sandbox."""
+    """Whether it can also restore the kernel, in this sandbox."""
     def __init__(
         self,
         *,
@@ -2936,7 +2933,7 @@ class SandboxSnapshot(_message.Message):
     size_bytes: _builtins.int
     """Bytes on the server's disk, which count against the limits."""
     kernel: _builtins.bool
-    """Whether it can take the kernel back too, in that sandbox."""
+    """Whether it can also restore the kernel, in that sandbox."""
     @_builtins.property
     def created_time(self) -> _timestamp_pb2.Timestamp:
         """Always set."""
@@ -3067,7 +3064,7 @@ Global___DeleteSnapshotResponse: _TypeAlias = DeleteSnapshotResponse  # noqa: Y0
 
 @_typing.final
 class ForkSandboxRequest(_message.Message):
-    """ForkSandboxRequest says whose files the new sandbox has."""
+    """ForkSandboxRequest selects the files of the new sandbox."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -255,7 +255,7 @@ class SandboxServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetSandbox(self, request, context):
-        """GetSandbox returns one sandbox as it stands.
+        """GetSandbox returns the current state of one sandbox.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -283,9 +283,9 @@ class SandboxServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PauseSandbox(self, request, context):
-        """PauseSandbox stops everything inside until ResumeSandbox; calls meanwhile
-        fail with SANDBOX_PAUSED. It is not idle meanwhile, but its ttl goes on, and
-        so do the time limits of calls that are under way.
+        """PauseSandbox freezes everything inside until ResumeSandbox; calls meanwhile fail with
+        SANDBOX_PAUSED. A paused sandbox is not idle, but its ttl and the time limits of calls under
+        way continue.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -299,48 +299,46 @@ class SandboxServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetSandboxMetrics(self, request, context):
-        """GetSandboxMetrics tells what a sandbox uses.
+        """GetSandboxMetrics returns a sandbox's resource usage.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RunCell(self, request, context):
-        """RunCell runs a Python cell in the sandbox's kernel, where names live on.
-        Cells of one sandbox run one after the other. When the call is given up,
-        the cell is interrupted.
+        """RunCell executes a Python cell in the sandbox's kernel, where names stay defined. Cells of one
+        sandbox run one after the other. When the caller ends the call, the cell is interrupted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RunCells(self, request_iterator, context):
-        """RunCells runs cells of one sandbox over one stream, in the order in which
-        they are sent: a message costs a fraction of a call. The same call may make
-        the sandbox, which lives on after it. When the call is given up, the cell
-        that runs is interrupted.
+        """RunCells executes cells of one sandbox over one stream, in the order in which they are sent: a
+        message costs a fraction of a call. The same call may create the sandbox, which outlives it.
+        When the caller ends the call, the executing cell is interrupted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RunCommand(self, request, context):
-        """RunCommand runs a command to its end. When the call is given up, the
-        command and all it started are killed.
+        """RunCommand runs a command to its end. When the caller ends the call, the command and all
+        processes that it started are killed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StartProcess(self, request, context):
-        """StartProcess starts a command that goes on by itself.
+        """StartProcess starts a command in the background.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListProcesses(self, request, context):
-        """ListProcesses lists what StartProcess started.
+        """ListProcesses lists the processes of StartProcess.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -370,8 +368,8 @@ class SandboxServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def OpenTerminal(self, request_iterator, context):
-        """OpenTerminal runs a command in a terminal of its own for as long as the
-        call lives. The first request says which.
+        """OpenTerminal runs a command in a new terminal for as long as the call lasts. The first request
+        contains the command.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -402,22 +400,22 @@ class SandboxServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WriteFile(self, request_iterator, context):
-        """WriteFile writes a file from pieces; the old content stays until the last
-        has come. The first request says which file.
+        """WriteFile writes a file from pieces; the old content stays until the last piece has arrived.
+        The first request names the file.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StatFile(self, request, context):
-        """StatFile tells about a file or directory.
+        """StatFile describes a file or directory.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListDirectory(self, request, context):
-        """ListDirectory lists a directory, each directory before what is in it.
+        """ListDirectory lists a directory, each directory before its content.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -462,7 +460,7 @@ class SandboxServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchFiles(self, request, context):
-        """WatchFiles follows changes below a directory until the call is given up.
+        """WatchFiles follows changes below a directory until the caller ends the call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -480,25 +478,23 @@ class SandboxServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CreatePortAccess(self, request, context):
-        """CreatePortAccess makes a signed token with which a gateway lets anybody
-        reach one port until it expires.
+        """CreatePortAccess creates a signed token with which a gateway gives any holder access to one
+        port until it expires.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateCheckpoint(self, request, context):
-        """CreateCheckpoint keeps the Python kernel as it is now: names, imports; not
-        files.
+        """CreateCheckpoint stores the current Python kernel: names and imports, but no files.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RollBack(self, request, context):
-        """RollBack takes the kernel back to a checkpoint, after which later ones are
-        gone, or the files and, if it can, the kernel back to a snapshot.
-        NOT_FOUND (SNAPSHOT_NOT_FOUND).
+        """RollBack restores the kernel from a checkpoint, which removes later checkpoints, or the files
+        and, if possible, the kernel from a snapshot. NOT_FOUND (SNAPSHOT_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

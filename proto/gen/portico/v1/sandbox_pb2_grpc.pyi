@@ -49,7 +49,7 @@ class SandboxServiceStub:
     of that type and `fresh` is not set.
     """
     GetSandbox: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.GetSandboxRequest, _sandbox_pb2.GetSandboxResponse]
-    """GetSandbox returns one sandbox as it stands."""
+    """GetSandbox returns the current state of one sandbox."""
     ListSandboxes: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.ListSandboxesRequest, _sandbox_pb2.ListSandboxesResponse]
     """ListSandboxes pages through sandboxes, newest first."""
     TouchSandbox: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.TouchSandboxRequest, _sandbox_pb2.TouchSandboxResponse]
@@ -57,33 +57,31 @@ class SandboxServiceStub:
     DeleteSandbox: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.DeleteSandboxRequest, _sandbox_pb2.DeleteSandboxResponse]
     """DeleteSandbox ends everything inside and removes all of it."""
     PauseSandbox: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.PauseSandboxRequest, _sandbox_pb2.PauseSandboxResponse]
-    """PauseSandbox stops everything inside until ResumeSandbox; calls meanwhile
-    fail with SANDBOX_PAUSED. It is not idle meanwhile, but its ttl goes on, and
-    so do the time limits of calls that are under way.
+    """PauseSandbox freezes everything inside until ResumeSandbox; calls meanwhile fail with
+    SANDBOX_PAUSED. A paused sandbox is not idle, but its ttl and the time limits of calls under
+    way continue.
     """
     ResumeSandbox: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.ResumeSandboxRequest, _sandbox_pb2.ResumeSandboxResponse]
     """ResumeSandbox lets a paused sandbox go on; its idle time begins anew."""
     GetSandboxMetrics: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.GetSandboxMetricsRequest, _sandbox_pb2.GetSandboxMetricsResponse]
-    """GetSandboxMetrics tells what a sandbox uses."""
+    """GetSandboxMetrics returns a sandbox's resource usage."""
     RunCell: _grpc.UnaryStreamMultiCallable[_sandbox_pb2.RunCellRequest, _sandbox_pb2.RunCellResponse]
-    """RunCell runs a Python cell in the sandbox's kernel, where names live on.
-    Cells of one sandbox run one after the other. When the call is given up,
-    the cell is interrupted.
+    """RunCell executes a Python cell in the sandbox's kernel, where names stay defined. Cells of one
+    sandbox run one after the other. When the caller ends the call, the cell is interrupted.
     """
     RunCells: _grpc.StreamStreamMultiCallable[_sandbox_pb2.RunCellsRequest, _sandbox_pb2.RunCellsResponse]
-    """RunCells runs cells of one sandbox over one stream, in the order in which
-    they are sent: a message costs a fraction of a call. The same call may make
-    the sandbox, which lives on after it. When the call is given up, the cell
-    that runs is interrupted.
+    """RunCells executes cells of one sandbox over one stream, in the order in which they are sent: a
+    message costs a fraction of a call. The same call may create the sandbox, which outlives it.
+    When the caller ends the call, the executing cell is interrupted.
     """
     RunCommand: _grpc.UnaryStreamMultiCallable[_sandbox_pb2.RunCommandRequest, _sandbox_pb2.RunCommandResponse]
-    """RunCommand runs a command to its end. When the call is given up, the
-    command and all it started are killed.
+    """RunCommand runs a command to its end. When the caller ends the call, the command and all
+    processes that it started are killed.
     """
     StartProcess: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.StartProcessRequest, _sandbox_pb2.StartProcessResponse]
-    """StartProcess starts a command that goes on by itself."""
+    """StartProcess starts a command in the background."""
     ListProcesses: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.ListProcessesRequest, _sandbox_pb2.ListProcessesResponse]
-    """ListProcesses lists what StartProcess started."""
+    """ListProcesses lists the processes of StartProcess."""
     WriteProcess: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.WriteProcessRequest, _sandbox_pb2.WriteProcessResponse]
     """WriteProcess writes to a process's standard input. NOT_FOUND
     (PROCESS_NOT_FOUND).
@@ -95,8 +93,8 @@ class SandboxServiceStub:
     process's end. NOT_FOUND (PROCESS_NOT_FOUND).
     """
     OpenTerminal: _grpc.StreamStreamMultiCallable[_sandbox_pb2.OpenTerminalRequest, _sandbox_pb2.OpenTerminalResponse]
-    """OpenTerminal runs a command in a terminal of its own for as long as the
-    call lives. The first request says which.
+    """OpenTerminal runs a command in a new terminal for as long as the call lasts. The first request
+    contains the command.
     """
     ListTools: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.ListToolsRequest, _sandbox_pb2.ListToolsResponse]
     """ListTools lists the tools of a sandbox, with JSON Schemas of their
@@ -110,13 +108,13 @@ class SandboxServiceStub:
     INVALID_ARGUMENT (INVALID_PATH: it leads out of the sandbox).
     """
     WriteFile: _grpc.StreamUnaryMultiCallable[_sandbox_pb2.WriteFileRequest, _sandbox_pb2.WriteFileResponse]
-    """WriteFile writes a file from pieces; the old content stays until the last
-    has come. The first request says which file.
+    """WriteFile writes a file from pieces; the old content stays until the last piece has arrived.
+    The first request names the file.
     """
     StatFile: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.StatFileRequest, _sandbox_pb2.StatFileResponse]
-    """StatFile tells about a file or directory."""
+    """StatFile describes a file or directory."""
     ListDirectory: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.ListDirectoryRequest, _sandbox_pb2.ListDirectoryResponse]
-    """ListDirectory lists a directory, each directory before what is in it."""
+    """ListDirectory lists a directory, each directory before its content."""
     MakeDirectory: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.MakeDirectoryRequest, _sandbox_pb2.MakeDirectoryResponse]
     """MakeDirectory makes a directory."""
     MoveFile: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.MoveFileRequest, _sandbox_pb2.MoveFileResponse]
@@ -133,7 +131,7 @@ class SandboxServiceStub:
     nothing is written then.
     """
     WatchFiles: _grpc.UnaryStreamMultiCallable[_sandbox_pb2.WatchFilesRequest, _sandbox_pb2.WatchFilesResponse]
-    """WatchFiles follows changes below a directory until the call is given up."""
+    """WatchFiles follows changes below a directory until the caller ends the call."""
     ConnectPort: _grpc.StreamStreamMultiCallable[_sandbox_pb2.ConnectPortRequest, _sandbox_pb2.ConnectPortResponse]
     """ConnectPort carries the bytes of a connection to a TCP port that something
     inside listens on. The first request says which. UNAVAILABLE
@@ -142,17 +140,14 @@ class SandboxServiceStub:
     open). With an access token it ends as NOT_FOUND when that expires.
     """
     CreatePortAccess: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.CreatePortAccessRequest, _sandbox_pb2.CreatePortAccessResponse]
-    """CreatePortAccess makes a signed token with which a gateway lets anybody
-    reach one port until it expires.
+    """CreatePortAccess creates a signed token with which a gateway gives any holder access to one
+    port until it expires.
     """
     CreateCheckpoint: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.CreateCheckpointRequest, _sandbox_pb2.CreateCheckpointResponse]
-    """CreateCheckpoint keeps the Python kernel as it is now: names, imports; not
-    files.
-    """
+    """CreateCheckpoint stores the current Python kernel: names and imports, but no files."""
     RollBack: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.RollBackRequest, _sandbox_pb2.RollBackResponse]
-    """RollBack takes the kernel back to a checkpoint, after which later ones are
-    gone, or the files and, if it can, the kernel back to a snapshot.
-    NOT_FOUND (SNAPSHOT_NOT_FOUND).
+    """RollBack restores the kernel from a checkpoint, which removes later checkpoints, or the files
+    and, if possible, the kernel from a snapshot. NOT_FOUND (SNAPSHOT_NOT_FOUND).
     """
     CreateSnapshot: _grpc.UnaryUnaryMultiCallable[_sandbox_pb2.CreateSnapshotRequest, _sandbox_pb2.CreateSnapshotResponse]
     """CreateSnapshot keeps the files of a sandbox's workspace, outside of it and
@@ -194,7 +189,7 @@ class SandboxServiceAsyncStub(SandboxServiceStub):
     of that type and `fresh` is not set.
     """
     GetSandbox: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.GetSandboxRequest, _sandbox_pb2.GetSandboxResponse]  # type: ignore[assignment]
-    """GetSandbox returns one sandbox as it stands."""
+    """GetSandbox returns the current state of one sandbox."""
     ListSandboxes: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.ListSandboxesRequest, _sandbox_pb2.ListSandboxesResponse]  # type: ignore[assignment]
     """ListSandboxes pages through sandboxes, newest first."""
     TouchSandbox: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.TouchSandboxRequest, _sandbox_pb2.TouchSandboxResponse]  # type: ignore[assignment]
@@ -202,33 +197,31 @@ class SandboxServiceAsyncStub(SandboxServiceStub):
     DeleteSandbox: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.DeleteSandboxRequest, _sandbox_pb2.DeleteSandboxResponse]  # type: ignore[assignment]
     """DeleteSandbox ends everything inside and removes all of it."""
     PauseSandbox: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.PauseSandboxRequest, _sandbox_pb2.PauseSandboxResponse]  # type: ignore[assignment]
-    """PauseSandbox stops everything inside until ResumeSandbox; calls meanwhile
-    fail with SANDBOX_PAUSED. It is not idle meanwhile, but its ttl goes on, and
-    so do the time limits of calls that are under way.
+    """PauseSandbox freezes everything inside until ResumeSandbox; calls meanwhile fail with
+    SANDBOX_PAUSED. A paused sandbox is not idle, but its ttl and the time limits of calls under
+    way continue.
     """
     ResumeSandbox: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.ResumeSandboxRequest, _sandbox_pb2.ResumeSandboxResponse]  # type: ignore[assignment]
     """ResumeSandbox lets a paused sandbox go on; its idle time begins anew."""
     GetSandboxMetrics: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.GetSandboxMetricsRequest, _sandbox_pb2.GetSandboxMetricsResponse]  # type: ignore[assignment]
-    """GetSandboxMetrics tells what a sandbox uses."""
+    """GetSandboxMetrics returns a sandbox's resource usage."""
     RunCell: _aio.UnaryStreamMultiCallable[_sandbox_pb2.RunCellRequest, _sandbox_pb2.RunCellResponse]  # type: ignore[assignment]
-    """RunCell runs a Python cell in the sandbox's kernel, where names live on.
-    Cells of one sandbox run one after the other. When the call is given up,
-    the cell is interrupted.
+    """RunCell executes a Python cell in the sandbox's kernel, where names stay defined. Cells of one
+    sandbox run one after the other. When the caller ends the call, the cell is interrupted.
     """
     RunCells: _aio.StreamStreamMultiCallable[_sandbox_pb2.RunCellsRequest, _sandbox_pb2.RunCellsResponse]  # type: ignore[assignment]
-    """RunCells runs cells of one sandbox over one stream, in the order in which
-    they are sent: a message costs a fraction of a call. The same call may make
-    the sandbox, which lives on after it. When the call is given up, the cell
-    that runs is interrupted.
+    """RunCells executes cells of one sandbox over one stream, in the order in which they are sent: a
+    message costs a fraction of a call. The same call may create the sandbox, which outlives it.
+    When the caller ends the call, the executing cell is interrupted.
     """
     RunCommand: _aio.UnaryStreamMultiCallable[_sandbox_pb2.RunCommandRequest, _sandbox_pb2.RunCommandResponse]  # type: ignore[assignment]
-    """RunCommand runs a command to its end. When the call is given up, the
-    command and all it started are killed.
+    """RunCommand runs a command to its end. When the caller ends the call, the command and all
+    processes that it started are killed.
     """
     StartProcess: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.StartProcessRequest, _sandbox_pb2.StartProcessResponse]  # type: ignore[assignment]
-    """StartProcess starts a command that goes on by itself."""
+    """StartProcess starts a command in the background."""
     ListProcesses: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.ListProcessesRequest, _sandbox_pb2.ListProcessesResponse]  # type: ignore[assignment]
-    """ListProcesses lists what StartProcess started."""
+    """ListProcesses lists the processes of StartProcess."""
     WriteProcess: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.WriteProcessRequest, _sandbox_pb2.WriteProcessResponse]  # type: ignore[assignment]
     """WriteProcess writes to a process's standard input. NOT_FOUND
     (PROCESS_NOT_FOUND).
@@ -240,8 +233,8 @@ class SandboxServiceAsyncStub(SandboxServiceStub):
     process's end. NOT_FOUND (PROCESS_NOT_FOUND).
     """
     OpenTerminal: _aio.StreamStreamMultiCallable[_sandbox_pb2.OpenTerminalRequest, _sandbox_pb2.OpenTerminalResponse]  # type: ignore[assignment]
-    """OpenTerminal runs a command in a terminal of its own for as long as the
-    call lives. The first request says which.
+    """OpenTerminal runs a command in a new terminal for as long as the call lasts. The first request
+    contains the command.
     """
     ListTools: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.ListToolsRequest, _sandbox_pb2.ListToolsResponse]  # type: ignore[assignment]
     """ListTools lists the tools of a sandbox, with JSON Schemas of their
@@ -255,13 +248,13 @@ class SandboxServiceAsyncStub(SandboxServiceStub):
     INVALID_ARGUMENT (INVALID_PATH: it leads out of the sandbox).
     """
     WriteFile: _aio.StreamUnaryMultiCallable[_sandbox_pb2.WriteFileRequest, _sandbox_pb2.WriteFileResponse]  # type: ignore[assignment]
-    """WriteFile writes a file from pieces; the old content stays until the last
-    has come. The first request says which file.
+    """WriteFile writes a file from pieces; the old content stays until the last piece has arrived.
+    The first request names the file.
     """
     StatFile: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.StatFileRequest, _sandbox_pb2.StatFileResponse]  # type: ignore[assignment]
-    """StatFile tells about a file or directory."""
+    """StatFile describes a file or directory."""
     ListDirectory: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.ListDirectoryRequest, _sandbox_pb2.ListDirectoryResponse]  # type: ignore[assignment]
-    """ListDirectory lists a directory, each directory before what is in it."""
+    """ListDirectory lists a directory, each directory before its content."""
     MakeDirectory: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.MakeDirectoryRequest, _sandbox_pb2.MakeDirectoryResponse]  # type: ignore[assignment]
     """MakeDirectory makes a directory."""
     MoveFile: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.MoveFileRequest, _sandbox_pb2.MoveFileResponse]  # type: ignore[assignment]
@@ -278,7 +271,7 @@ class SandboxServiceAsyncStub(SandboxServiceStub):
     nothing is written then.
     """
     WatchFiles: _aio.UnaryStreamMultiCallable[_sandbox_pb2.WatchFilesRequest, _sandbox_pb2.WatchFilesResponse]  # type: ignore[assignment]
-    """WatchFiles follows changes below a directory until the call is given up."""
+    """WatchFiles follows changes below a directory until the caller ends the call."""
     ConnectPort: _aio.StreamStreamMultiCallable[_sandbox_pb2.ConnectPortRequest, _sandbox_pb2.ConnectPortResponse]  # type: ignore[assignment]
     """ConnectPort carries the bytes of a connection to a TCP port that something
     inside listens on. The first request says which. UNAVAILABLE
@@ -287,17 +280,14 @@ class SandboxServiceAsyncStub(SandboxServiceStub):
     open). With an access token it ends as NOT_FOUND when that expires.
     """
     CreatePortAccess: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.CreatePortAccessRequest, _sandbox_pb2.CreatePortAccessResponse]  # type: ignore[assignment]
-    """CreatePortAccess makes a signed token with which a gateway lets anybody
-    reach one port until it expires.
+    """CreatePortAccess creates a signed token with which a gateway gives any holder access to one
+    port until it expires.
     """
     CreateCheckpoint: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.CreateCheckpointRequest, _sandbox_pb2.CreateCheckpointResponse]  # type: ignore[assignment]
-    """CreateCheckpoint keeps the Python kernel as it is now: names, imports; not
-    files.
-    """
+    """CreateCheckpoint stores the current Python kernel: names and imports, but no files."""
     RollBack: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.RollBackRequest, _sandbox_pb2.RollBackResponse]  # type: ignore[assignment]
-    """RollBack takes the kernel back to a checkpoint, after which later ones are
-    gone, or the files and, if it can, the kernel back to a snapshot.
-    NOT_FOUND (SNAPSHOT_NOT_FOUND).
+    """RollBack restores the kernel from a checkpoint, which removes later checkpoints, or the files
+    and, if possible, the kernel from a snapshot. NOT_FOUND (SNAPSHOT_NOT_FOUND).
     """
     CreateSnapshot: _aio.UnaryUnaryMultiCallable[_sandbox_pb2.CreateSnapshotRequest, _sandbox_pb2.CreateSnapshotResponse]  # type: ignore[assignment]
     """CreateSnapshot keeps the files of a sandbox's workspace, outside of it and
@@ -348,7 +338,7 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sandbox_pb2.GetSandboxRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sandbox_pb2.GetSandboxResponse, _abc.Awaitable[_sandbox_pb2.GetSandboxResponse]]:
-        """GetSandbox returns one sandbox as it stands."""
+        """GetSandbox returns the current state of one sandbox."""
 
     @_abc_1.abstractmethod
     def ListSandboxes(
@@ -380,9 +370,9 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sandbox_pb2.PauseSandboxRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sandbox_pb2.PauseSandboxResponse, _abc.Awaitable[_sandbox_pb2.PauseSandboxResponse]]:
-        """PauseSandbox stops everything inside until ResumeSandbox; calls meanwhile
-        fail with SANDBOX_PAUSED. It is not idle meanwhile, but its ttl goes on, and
-        so do the time limits of calls that are under way.
+        """PauseSandbox freezes everything inside until ResumeSandbox; calls meanwhile fail with
+        SANDBOX_PAUSED. A paused sandbox is not idle, but its ttl and the time limits of calls under
+        way continue.
         """
 
     @_abc_1.abstractmethod
@@ -399,7 +389,7 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sandbox_pb2.GetSandboxMetricsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sandbox_pb2.GetSandboxMetricsResponse, _abc.Awaitable[_sandbox_pb2.GetSandboxMetricsResponse]]:
-        """GetSandboxMetrics tells what a sandbox uses."""
+        """GetSandboxMetrics returns a sandbox's resource usage."""
 
     @_abc_1.abstractmethod
     def RunCell(
@@ -407,9 +397,8 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sandbox_pb2.RunCellRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_sandbox_pb2.RunCellResponse], _abc.AsyncIterator[_sandbox_pb2.RunCellResponse]]:
-        """RunCell runs a Python cell in the sandbox's kernel, where names live on.
-        Cells of one sandbox run one after the other. When the call is given up,
-        the cell is interrupted.
+        """RunCell executes a Python cell in the sandbox's kernel, where names stay defined. Cells of one
+        sandbox run one after the other. When the caller ends the call, the cell is interrupted.
         """
 
     @_abc_1.abstractmethod
@@ -418,10 +407,9 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_sandbox_pb2.RunCellsRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_sandbox_pb2.RunCellsResponse], _abc.AsyncIterator[_sandbox_pb2.RunCellsResponse]]:
-        """RunCells runs cells of one sandbox over one stream, in the order in which
-        they are sent: a message costs a fraction of a call. The same call may make
-        the sandbox, which lives on after it. When the call is given up, the cell
-        that runs is interrupted.
+        """RunCells executes cells of one sandbox over one stream, in the order in which they are sent: a
+        message costs a fraction of a call. The same call may create the sandbox, which outlives it.
+        When the caller ends the call, the executing cell is interrupted.
         """
 
     @_abc_1.abstractmethod
@@ -430,8 +418,8 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sandbox_pb2.RunCommandRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_sandbox_pb2.RunCommandResponse], _abc.AsyncIterator[_sandbox_pb2.RunCommandResponse]]:
-        """RunCommand runs a command to its end. When the call is given up, the
-        command and all it started are killed.
+        """RunCommand runs a command to its end. When the caller ends the call, the command and all
+        processes that it started are killed.
         """
 
     @_abc_1.abstractmethod
@@ -440,7 +428,7 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sandbox_pb2.StartProcessRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sandbox_pb2.StartProcessResponse, _abc.Awaitable[_sandbox_pb2.StartProcessResponse]]:
-        """StartProcess starts a command that goes on by itself."""
+        """StartProcess starts a command in the background."""
 
     @_abc_1.abstractmethod
     def ListProcesses(
@@ -448,7 +436,7 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sandbox_pb2.ListProcessesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sandbox_pb2.ListProcessesResponse, _abc.Awaitable[_sandbox_pb2.ListProcessesResponse]]:
-        """ListProcesses lists what StartProcess started."""
+        """ListProcesses lists the processes of StartProcess."""
 
     @_abc_1.abstractmethod
     def WriteProcess(
@@ -484,8 +472,8 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_sandbox_pb2.OpenTerminalRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_sandbox_pb2.OpenTerminalResponse], _abc.AsyncIterator[_sandbox_pb2.OpenTerminalResponse]]:
-        """OpenTerminal runs a command in a terminal of its own for as long as the
-        call lives. The first request says which.
+        """OpenTerminal runs a command in a new terminal for as long as the call lasts. The first request
+        contains the command.
         """
 
     @_abc_1.abstractmethod
@@ -523,8 +511,8 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_sandbox_pb2.WriteFileRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_sandbox_pb2.WriteFileResponse, _abc.Awaitable[_sandbox_pb2.WriteFileResponse]]:
-        """WriteFile writes a file from pieces; the old content stays until the last
-        has come. The first request says which file.
+        """WriteFile writes a file from pieces; the old content stays until the last piece has arrived.
+        The first request names the file.
         """
 
     @_abc_1.abstractmethod
@@ -533,7 +521,7 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sandbox_pb2.StatFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sandbox_pb2.StatFileResponse, _abc.Awaitable[_sandbox_pb2.StatFileResponse]]:
-        """StatFile tells about a file or directory."""
+        """StatFile describes a file or directory."""
 
     @_abc_1.abstractmethod
     def ListDirectory(
@@ -541,7 +529,7 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sandbox_pb2.ListDirectoryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sandbox_pb2.ListDirectoryResponse, _abc.Awaitable[_sandbox_pb2.ListDirectoryResponse]]:
-        """ListDirectory lists a directory, each directory before what is in it."""
+        """ListDirectory lists a directory, each directory before its content."""
 
     @_abc_1.abstractmethod
     def MakeDirectory(
@@ -594,7 +582,7 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sandbox_pb2.WatchFilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_sandbox_pb2.WatchFilesResponse], _abc.AsyncIterator[_sandbox_pb2.WatchFilesResponse]]:
-        """WatchFiles follows changes below a directory until the call is given up."""
+        """WatchFiles follows changes below a directory until the caller ends the call."""
 
     @_abc_1.abstractmethod
     def ConnectPort(
@@ -615,8 +603,8 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sandbox_pb2.CreatePortAccessRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sandbox_pb2.CreatePortAccessResponse, _abc.Awaitable[_sandbox_pb2.CreatePortAccessResponse]]:
-        """CreatePortAccess makes a signed token with which a gateway lets anybody
-        reach one port until it expires.
+        """CreatePortAccess creates a signed token with which a gateway gives any holder access to one
+        port until it expires.
         """
 
     @_abc_1.abstractmethod
@@ -625,9 +613,7 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sandbox_pb2.CreateCheckpointRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sandbox_pb2.CreateCheckpointResponse, _abc.Awaitable[_sandbox_pb2.CreateCheckpointResponse]]:
-        """CreateCheckpoint keeps the Python kernel as it is now: names, imports; not
-        files.
-        """
+        """CreateCheckpoint stores the current Python kernel: names and imports, but no files."""
 
     @_abc_1.abstractmethod
     def RollBack(
@@ -635,9 +621,8 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sandbox_pb2.RollBackRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sandbox_pb2.RollBackResponse, _abc.Awaitable[_sandbox_pb2.RollBackResponse]]:
-        """RollBack takes the kernel back to a checkpoint, after which later ones are
-        gone, or the files and, if it can, the kernel back to a snapshot.
-        NOT_FOUND (SNAPSHOT_NOT_FOUND).
+        """RollBack restores the kernel from a checkpoint, which removes later checkpoints, or the files
+        and, if possible, the kernel from a snapshot. NOT_FOUND (SNAPSHOT_NOT_FOUND).
         """
 
     @_abc_1.abstractmethod

@@ -35,7 +35,7 @@ class _SortOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SortOrder.V
     """Newest first."""
 
 class SortOrder(_SortOrder, metaclass=_SortOrderEnumTypeWrapper):
-    """SortOrder says which end a list starts from."""
+    """SortOrder is the order of a list."""
 
 SORT_ORDER_UNSPECIFIED: SortOrder.ValueType  # 0
 """Oldest first."""
@@ -239,7 +239,7 @@ Global___GetSessionResponse: _TypeAlias = GetSessionResponse  # noqa: Y015
 
 @_typing.final
 class UpdateSessionRequest(_message.Message):
-    """UpdateSessionRequest brings new metadata."""
+    """UpdateSessionRequest contains new metadata."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -432,7 +432,7 @@ Global___AppendMessagesRequest: _TypeAlias = AppendMessagesRequest  # noqa: Y015
 
 @_typing.final
 class AppendMessagesResponse(_message.Message):
-    """AppendMessagesResponse tells what was added."""
+    """AppendMessagesResponse returns the added messages."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -687,7 +687,7 @@ Global___SearchSessionsRequest: _TypeAlias = SearchSessionsRequest  # noqa: Y015
 
 @_typing.final
 class SearchSessionsResponse(_message.Message):
-    """SearchSessionsResponse returns what was found."""
+    """SearchSessionsResponse returns the results."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -790,7 +790,7 @@ class TextRange(_message.Message):
     start: _builtins.int
     """Its first character, from 0."""
     end: _builtins.int
-    """The character behind its last."""
+    """The position after its last character."""
     def __init__(
         self,
         *,

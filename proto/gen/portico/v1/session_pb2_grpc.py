@@ -111,8 +111,7 @@ class SessionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateSession(self, request, context):
-        """UpdateSession replaces a session's metadata. NOT_FOUND
-        (SESSION_NOT_FOUND).
+        """UpdateSession replaces a session's metadata. NOT_FOUND (SESSION_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,18 +125,17 @@ class SessionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSession(self, request, context):
-        """DeleteSession removes a session, its messages and its state. NOT_FOUND
-        (SESSION_NOT_FOUND). Runs and their logs stay: one that still works goes
-        on, but nothing of it comes into the session any more.
+        """DeleteSession removes a session, its messages and its state. NOT_FOUND (SESSION_NOT_FOUND).
+        Runs and their logs stay: a live one continues, but its messages are no longer added to the
+        session.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AppendMessages(self, request, context):
-        """AppendMessages adds messages at the end, all or none. NOT_FOUND
-        (SESSION_NOT_FOUND). A message whose id the session has already is left
-        out, so that a repeat is harmless.
+        """AppendMessages adds messages at the end, all or none. NOT_FOUND (SESSION_NOT_FOUND). A message
+        whose id the session already has is skipped, so that a repeat is harmless.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

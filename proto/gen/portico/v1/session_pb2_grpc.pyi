@@ -43,20 +43,17 @@ class SessionServiceStub:
     (SESSION_NOT_FOUND).
     """
     UpdateSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.UpdateSessionRequest, _session_pb2.UpdateSessionResponse]
-    """UpdateSession replaces a session's metadata. NOT_FOUND
-    (SESSION_NOT_FOUND).
-    """
+    """UpdateSession replaces a session's metadata. NOT_FOUND (SESSION_NOT_FOUND)."""
     ListSessions: _grpc.UnaryUnaryMultiCallable[_session_pb2.ListSessionsRequest, _session_pb2.ListSessionsResponse]
     """ListSessions pages through a user's sessions, last used first."""
     DeleteSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.DeleteSessionRequest, _session_pb2.DeleteSessionResponse]
-    """DeleteSession removes a session, its messages and its state. NOT_FOUND
-    (SESSION_NOT_FOUND). Runs and their logs stay: one that still works goes
-    on, but nothing of it comes into the session any more.
+    """DeleteSession removes a session, its messages and its state. NOT_FOUND (SESSION_NOT_FOUND).
+    Runs and their logs stay: a live one continues, but its messages are no longer added to the
+    session.
     """
     AppendMessages: _grpc.UnaryUnaryMultiCallable[_session_pb2.AppendMessagesRequest, _session_pb2.AppendMessagesResponse]
-    """AppendMessages adds messages at the end, all or none. NOT_FOUND
-    (SESSION_NOT_FOUND). A message whose id the session has already is left
-    out, so that a repeat is harmless.
+    """AppendMessages adds messages at the end, all or none. NOT_FOUND (SESSION_NOT_FOUND). A message
+    whose id the session already has is skipped, so that a repeat is harmless.
     """
     ListMessages: _grpc.UnaryUnaryMultiCallable[_session_pb2.ListMessagesRequest, _session_pb2.ListMessagesResponse]
     """ListMessages pages through a session's messages from either end. NOT_FOUND
@@ -91,20 +88,17 @@ class SessionServiceAsyncStub(SessionServiceStub):
     (SESSION_NOT_FOUND).
     """
     UpdateSession: _aio.UnaryUnaryMultiCallable[_session_pb2.UpdateSessionRequest, _session_pb2.UpdateSessionResponse]  # type: ignore[assignment]
-    """UpdateSession replaces a session's metadata. NOT_FOUND
-    (SESSION_NOT_FOUND).
-    """
+    """UpdateSession replaces a session's metadata. NOT_FOUND (SESSION_NOT_FOUND)."""
     ListSessions: _aio.UnaryUnaryMultiCallable[_session_pb2.ListSessionsRequest, _session_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """ListSessions pages through a user's sessions, last used first."""
     DeleteSession: _aio.UnaryUnaryMultiCallable[_session_pb2.DeleteSessionRequest, _session_pb2.DeleteSessionResponse]  # type: ignore[assignment]
-    """DeleteSession removes a session, its messages and its state. NOT_FOUND
-    (SESSION_NOT_FOUND). Runs and their logs stay: one that still works goes
-    on, but nothing of it comes into the session any more.
+    """DeleteSession removes a session, its messages and its state. NOT_FOUND (SESSION_NOT_FOUND).
+    Runs and their logs stay: a live one continues, but its messages are no longer added to the
+    session.
     """
     AppendMessages: _aio.UnaryUnaryMultiCallable[_session_pb2.AppendMessagesRequest, _session_pb2.AppendMessagesResponse]  # type: ignore[assignment]
-    """AppendMessages adds messages at the end, all or none. NOT_FOUND
-    (SESSION_NOT_FOUND). A message whose id the session has already is left
-    out, so that a repeat is harmless.
+    """AppendMessages adds messages at the end, all or none. NOT_FOUND (SESSION_NOT_FOUND). A message
+    whose id the session already has is skipped, so that a repeat is harmless.
     """
     ListMessages: _aio.UnaryUnaryMultiCallable[_session_pb2.ListMessagesRequest, _session_pb2.ListMessagesResponse]  # type: ignore[assignment]
     """ListMessages pages through a session's messages from either end. NOT_FOUND
@@ -154,9 +148,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_pb2.UpdateSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.UpdateSessionResponse, _abc.Awaitable[_session_pb2.UpdateSessionResponse]]:
-        """UpdateSession replaces a session's metadata. NOT_FOUND
-        (SESSION_NOT_FOUND).
-        """
+        """UpdateSession replaces a session's metadata. NOT_FOUND (SESSION_NOT_FOUND)."""
 
     @_abc_1.abstractmethod
     def ListSessions(
@@ -172,9 +164,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_pb2.DeleteSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.DeleteSessionResponse, _abc.Awaitable[_session_pb2.DeleteSessionResponse]]:
-        """DeleteSession removes a session, its messages and its state. NOT_FOUND
-        (SESSION_NOT_FOUND). Runs and their logs stay: one that still works goes
-        on, but nothing of it comes into the session any more.
+        """DeleteSession removes a session, its messages and its state. NOT_FOUND (SESSION_NOT_FOUND).
+        Runs and their logs stay: a live one continues, but its messages are no longer added to the
+        session.
         """
 
     @_abc_1.abstractmethod
@@ -183,9 +175,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_pb2.AppendMessagesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.AppendMessagesResponse, _abc.Awaitable[_session_pb2.AppendMessagesResponse]]:
-        """AppendMessages adds messages at the end, all or none. NOT_FOUND
-        (SESSION_NOT_FOUND). A message whose id the session has already is left
-        out, so that a repeat is harmless.
+        """AppendMessages adds messages at the end, all or none. NOT_FOUND (SESSION_NOT_FOUND). A message
+        whose id the session already has is skipped, so that a repeat is harmless.
         """
 
     @_abc_1.abstractmethod

@@ -110,7 +110,7 @@ Global___SaveStateRequest: _TypeAlias = SaveStateRequest  # noqa: Y015
 
 @_typing.final
 class SaveStateResponse(_message.Message):
-    """SaveStateResponse tells what was written."""
+    """SaveStateResponse returns the saved round."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -256,7 +256,7 @@ Global___ListStatesResponse: _TypeAlias = ListStatesResponse  # noqa: Y015
 
 @_typing.final
 class DeleteStateRequest(_message.Message):
-    """DeleteStateRequest names what to remove."""
+    """DeleteStateRequest selects rounds to remove."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -292,7 +292,7 @@ Global___DeleteStateRequest: _TypeAlias = DeleteStateRequest  # noqa: Y015
 
 @_typing.final
 class DeleteStateResponse(_message.Message):
-    """DeleteStateResponse counts."""
+    """DeleteStateResponse returns the count."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
