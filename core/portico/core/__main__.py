@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0 after a drain; 2 for an error in arguments, variables or files, which a restart
-        does not mend; 1 for an error that a restart may mend; FENCED_OUT (3) when another core has taken over
+        does not mend; 1 for an error that a restart may mend; EXIT_FENCED_OUT when another core owns
         the database.
     """
     arguments = sys.argv[1:] if arguments is None else arguments

@@ -11,11 +11,11 @@ google.rpc.ErrorInfo; gateways convert that to an error of their protocol.
       CursorAhead, CursorExpired
       RunTerminal, RunActive, RunNotPaused, RunNotStarted
       SessionBusy, EtagMismatch, EndpointFailed
-      EndpointStreams
+      EndpointIsStreaming
       LimitExceeded
       Draining, StoreUnavailable: StoreFull, FencedOut
       Unauthenticated, PermissionDenied, IssuerUnavailable
-      SandboxProblem and its subclasses, in engine/sandbox_errors.py
+      SandboxDomainError and its subclasses, in engine/sandbox_errors.py
 """
 
 from enum import StrEnum

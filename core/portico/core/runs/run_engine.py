@@ -253,7 +253,7 @@ class RunEngine:
         return unsure or self._idempotency.needs_lookup(start) or self._undurable_reference(start) is not None
 
     def _undurable_reference(self, start: RunRequest) -> tuple[LiveRun, int] | None:
-        """The run that the answer or refusal of `launch_now` names, and its event that must be durable first.
+        """The run that the answer or refusal of `admit_now` names, and its event that must be durable first.
 
         None if that event is durable, or if the answer names only the new run.
         """

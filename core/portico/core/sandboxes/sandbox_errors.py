@@ -1,7 +1,7 @@
 """Errors of sandboxes as errors of the core, with the codes and reasons of the contract.
 
 PorticoError
-  SandboxProblem: SandboxNotFound, SandboxGone, SandboxPaused, SandboxUnsupported, SandboxUnavailable,
+  SandboxDomainError: SandboxNotFound, SandboxGone, SandboxPaused, SandboxUnsupported, SandboxUnavailable,
       SandboxOperationFailed, KernelDied, SandboxTimeout, CallCancelled, ProcessNotFound, ToolNotFound,
       FileNotFound, FileExists, InvalidPath, EditMismatch, PortRefused, SnapshotNotFound
 """

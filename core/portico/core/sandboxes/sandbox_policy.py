@@ -18,7 +18,7 @@ PRELOAD = (
     "PIL", "PIL.Image", "asyncio", "matplotlib", "matplotlib.pyplot", "networkx", "numpy", "openpyxl",
     "pandas", "requests", "scipy", "scipy.stats", "seaborn", "sklearn", "statsmodels", "sympy",
 )  # fmt: skip
-ANY_BACKEND = "*"
+ANY_MODULE = "*"
 NO_BACKEND = "none"  # in place of the default backend: the core has no sandboxes
 
 
@@ -53,7 +53,7 @@ class SandboxPolicy:
     private: Mapping[str, str] = field(default_factory=dict)  # paths of private files, by description
     network: bool = True
     network_bounds: NetworkBounds = field(default_factory=NetworkBounds)
-    preload: tuple[str, ...] = PRELOAD  # modules that may be preloaded; ANY allows every module
+    preload: tuple[str, ...] = PRELOAD  # modules that may be preloaded; ANY_MODULE allows every module
     preload_bytes: int = PRELOAD_BYTES
     pool_size: int = 0
 
@@ -76,7 +76,7 @@ class SandboxPolicy:
             if not least <= getattr(spec.limits, name) <= most:  # NaN fails too
                 raise InvalidArgument(f"spec.limits.{name}", f"must be between {least} and {most}")
         for module in spec.preload:
-            if module not in self.preload and ANY_BACKEND not in self.preload:
+            if module not in self.preload and ANY_MODULE not in self.preload:
                 name = module[:MODULE_LENGTH]
                 raise InvalidArgument(
                     "spec.preload",

@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_va
 from pydantic_settings import SettingsConfigDict
 
 from portico.core.hosts.base.error_disclosure import ErrorAudience
-from portico.core.sandboxes.sandbox_policy import ANY_BACKEND, NO_BACKEND, PRELOAD
+from portico.core.sandboxes.sandbox_policy import ANY_MODULE, NO_BACKEND, PRELOAD
 from portico.core.stores.open_stores import check_url
 from portico.process.listen_address import UNIX_PREFIXES, is_local_grpc_address
 from portico.process.secrets import SecretSettings
@@ -413,6 +413,6 @@ class CoreSettings(SecretSettings):
     @classmethod
     def _are_modules(cls, value: list[str]) -> list[str]:
         for name in value:
-            if name != ANY_BACKEND and not is_module(name):
+            if name != ANY_MODULE and not is_module(name):
                 raise ValueError(f"has {name!r}, which is not a module name")
         return value

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 MAX_CACHED_OWNERS = 10_000  # users and tenants whose count is in memory
 MAX_COUNT_AGE_SECONDS = 300.0  # an older count is measured again
 _COST_FACTOR = 20
-_BYTES = 1 << 22  # size of the bit set of `_Marks`
+_BYTES = 1 << 22  # size of the bit set of `_SeenOwners`
 
 
 @dataclass(slots=True)

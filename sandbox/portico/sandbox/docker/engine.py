@@ -61,7 +61,7 @@ class Engine:
             return None
 
     async def call(self, method: str, *arguments: Any, **named: Any) -> Any:
-        """Calls a method of docker-py's APIClient. Raises NotThere, BackendUnavailable."""
+        """Calls a method of docker-py's APIClient. Raises NotFoundInEngine, BackendUnavailable."""
         return await self._run(partial(getattr(self._api, method), *arguments, **named))
 
     async def remove(self, container: str) -> None:

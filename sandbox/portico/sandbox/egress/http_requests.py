@@ -45,7 +45,7 @@ class Target:
 
     @classmethod
     def of(cls, request: h11.Request) -> "Target":
-        """Extracts the target. Raises Refused if the request is not one for a proxy, or names two hosts."""
+        """Extracts the target. Raises RequestRefused if the request is none for a proxy, or has two hosts."""
         text = request.target.decode("ascii")
         if request.method == b"CONNECT":
             match = _AUTHORITY.fullmatch(text)
@@ -85,7 +85,7 @@ def _endpoint(host: str, digits: str | None, default: int) -> tuple[str, int]:
 
 async def read_request(read: Read, client: h11.Connection) -> h11.Request | None:
     """Reads the head of a request; bytes after it stay in `client`. None when the client closes without a
-    request. Raises Refused."""
+    request. Raises RequestRefused."""
     data = bytearray()
     end = -1
     while end < 0:
@@ -112,7 +112,7 @@ async def read_request(read: Read, client: h11.Connection) -> h11.Request | None
 
 
 def _check_head(head: bytes) -> None:
-    """Raises Refused for what h11 tolerates, or normalizes so that it cannot be seen later."""
+    """Raises RequestRefused for what h11 tolerates, or normalizes so that it cannot be seen later."""
     if _HEAD.fullmatch(head) is None:
         raise _bad("the head of the request is not in the form of HTTP/1.1")
     names = Counter(match[1].lower() for line in head.split(b"\r\n") if (match := _NAME.match(line)))
@@ -127,7 +127,7 @@ def _check_head(head: bytes) -> None:
 
 
 def forwarded(request: h11.Request, target: Target) -> h11.Request:
-    """Returns the request for its host, as the only one of its connection. Raises Refused."""
+    """Returns the request for its host, as the only one of its connection. Raises RequestRefused."""
     if _named(request) & _NEEDED:
         raise _bad("the Connection header names a header that must not be dropped")
     host = written(target.host, target.port) if target.port != 80 else written(target.host, 80)[:-3]

@@ -62,7 +62,7 @@ class Egress:
 
     @contextmanager
     def _place(self) -> Iterator[None]:
-        """Counts a connection while it is open. Raises Refused when there are too many."""
+        """Counts a connection while it is open. Raises RequestRefused when there are too many."""
         if self._here >= CONNECTIONS:
             raise RequestRefused(503, f"this sandbox has {CONNECTIONS} connections already", "Close some.")
         if Egress._everywhere >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _SHARE:
@@ -99,7 +99,7 @@ class Egress:
             await relay(inner, outer, idle)
 
     def _kind(self, target: http_requests.Target) -> str:
-        """Returns which protocol the connection may carry. Raises Refused if the rules forbid it."""
+        """Returns which protocol the connection may carry. Raises RequestRefused if the rules forbid it."""
         host, port, where = target.host, target.port, written(target.host, target.port)
         if any(rule.names(host) and rule.port in (None, port) for rule in self._denied):
             raise RequestRefused(403, f"{where} is denied by the operator")
@@ -132,7 +132,7 @@ class Egress:
 
     @asynccontextmanager
     async def _connect(self, target: http_requests.Target) -> AsyncIterator[Streams]:
-        """Connects to a checked address; before closing, sends all that was written. Raises Refused."""
+        """Connects to a checked address; sends all before it closes. Raises RequestRefused."""
         host, port = target.host, target.port
         address = address_of(host)
         found = await self._resolver.addresses(host, port) if address is None else [address]

@@ -32,7 +32,7 @@ class Resolver:
         self._places = asyncio.Semaphore(_EACH)
 
     async def addresses(self, host: str, port: int) -> list[Address]:
-        """Returns at least one address, without duplicates. Raises Refused."""
+        """Returns at least one address, without duplicates. Raises RequestRefused."""
         try:
             async with asyncio.timeout(_SECONDS):
                 await self._places.acquire()

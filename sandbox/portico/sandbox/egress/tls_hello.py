@@ -41,7 +41,7 @@ class _Greeting:
         self._size = 0
 
     def feed(self, data: bytes) -> None:
-        """Parses records until the message is complete. Raises NotTls."""
+        """Parses records until the message is complete. Raises NotTlsError."""
         self._pending += data
         while self._pending and not self.done and self._take():
             self._look()

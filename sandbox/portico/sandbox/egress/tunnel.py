@@ -33,7 +33,7 @@ async def open_tls(
     """Forwards the client's ClientHello if it names the target's host; returns the bytes that followed it.
 
     A server may request a second ClientHello, and would use the name in that one. So no further bytes of the
-    client pass until the server has answered. Raises Refused; tls_hello.NotTls if the server violates the
+    client pass until the server has answered. Raises RequestRefused; NotTlsError if the server violates the
     protocol.
     """
     reader, writer = outer

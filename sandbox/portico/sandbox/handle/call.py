@@ -195,7 +195,7 @@ class Call:
             deadline.stop()
 
     def received(self, kind: int, payload: bytes) -> None:
-        """Processes a frame from the supervisor. Raises Broken."""
+        """Processes a frame from the supervisor. Raises MalformedReply."""
         if kind in _DATA:
             self._received_data(kind, payload)
         elif kind == wire.END:

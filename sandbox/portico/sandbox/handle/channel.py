@@ -207,7 +207,7 @@ class Channel(asyncio.BufferedProtocol):
         asyncio.get_running_loop().call_later(_FRAME_SECONDS, look)
 
     def _frame(self, number: int, kind: int, payload: bytes) -> None:
-        """Routes a frame to its call. Raises Broken."""
+        """Routes a frame to its call. Raises MalformedReply."""
         call = self._calls.get(number)
         if call is not None:
             call.received(kind, payload)
@@ -223,7 +223,7 @@ class Channel(asyncio.BufferedProtocol):
             raise MalformedReply("a frame for no open call")
 
     def _accept(self, number: int) -> None:
-        """Accepts a connection that the sandbox opens to the outside. Raises Broken."""
+        """Accepts a connection that the sandbox opens to the outside. Raises MalformedReply."""
         if self.on_connect is None or self._agents_calls >= _AGENT_CALLS:
             raise MalformedReply("a call that is not allowed")
         self._agents_calls += 1

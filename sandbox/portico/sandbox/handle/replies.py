@@ -25,7 +25,7 @@ class MalformedReply(ValueError):
 
 def parse(payload: bytes) -> dict[str, Any]:
     """Parses a JSON object of at most _VALUES values. Of a duplicate name the last value counts; no other
-    parser reads the payload, so the choice is safe. Raises Broken, also for NaN.
+    parser reads the payload, so the choice is safe. Raises MalformedReply, also for NaN.
     """
     if len(payload) > _VALUES and _places(payload) > _VALUES and _places(_STRING.sub(b"", payload)) > _VALUES:
         raise MalformedReply("JSON has too many values")

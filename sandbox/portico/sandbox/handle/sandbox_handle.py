@@ -73,7 +73,7 @@ class SandboxHandle(Pausable):
         return await self.wait_reply(self.call(op, **arguments))
 
     async def wait_reply(self, call: Call) -> Reply:
-        """Waits for the result of an open call; raises as `ask`."""
+        """Waits for the result of an open call; raises as `request`."""
         deadline = Deadline(call, self.spec.limits.call_seconds, grace=0)
         try:
             return await call.answer()

@@ -61,7 +61,7 @@ class AgentHost(Protocol):
         ...
 
     async def call_endpoint(self, app: AgentApp, path: str, body: Any) -> Any:
-        """Call an endpoint. Raises EndpointNotFound, EndpointStreams, EndpointFailed."""
+        """Call an endpoint. Raises EndpointNotFound, EndpointIsStreaming, EndpointFailed."""
         ...
 
     def stream_endpoint(self, app: AgentApp, path: str, body: Any) -> AsyncIterator[Any]:

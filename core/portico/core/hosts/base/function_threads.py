@@ -33,7 +33,7 @@ class ThreadSlot:
         return held
 
     def of_this_run(self) -> "ThreadSlot":
-        """Make this the slot that `slot_lent` lends in the current task and in tasks that it starts."""
+        """Make this the slot that `lend_slot` lends in the current task and in tasks that it starts."""
         _SLOT.set(self)
         return self
 

@@ -44,7 +44,7 @@ def encode(value: object) -> bytes:
 
 
 def decode(data: bytes | memoryview) -> Any:
-    """Decode a value. Raises Garbled."""
+    """Decode a value. Raises UndecodableMessage."""
     try:
         return _Unpickler(io.BytesIO(data)).load()
     except Exception as error:

@@ -6,7 +6,7 @@ faster than the log is written therefore waits in its worker, as it would in the
 
 from collections.abc import Sequence
 
-WINDOW_ITEMS = 256  # units of one run: one per item, and one per UNIT_BYTES of it
+WINDOW_ITEMS = 256  # units of one run: one per item, and one per BYTES_PER_ITEM of it
 BYTES_PER_ITEM = 1024
 
 Item = str | bytes  # text is sent as it is, any other item encoded

@@ -155,7 +155,7 @@ class Authentication(grpc.aio.ServerInterceptor):
 
 
 class StreamAuthentication:
-    """StreamChecks while auth is on."""
+    """StreamAuthenticator while auth is on."""
 
     def __init__(
         self, authenticator: Authenticator, rates: RateLimiter, refusals: RefusalMetrics, link: Principal

@@ -32,7 +32,7 @@ def bind_principal(who: Principal) -> None:
 
 
 def authenticated_principal() -> Principal:
-    """The principal, possibly ANONYMOUS. Raises NoPrincipal."""
+    """The principal, possibly ANONYMOUS. Raises PrincipalNotBound."""
     who = _calling.get(None)
     if who is None:
         raise PrincipalNotBound
@@ -45,12 +45,12 @@ def current_principal_or_none() -> Principal | None:
 
 
 def is_anonymous() -> bool:
-    """Whether auth is on and the call has no credential. Raises NoPrincipal."""
+    """Whether auth is on and the call has no credential. Raises PrincipalNotBound."""
     return authenticated_principal() is ANONYMOUS
 
 
 def current_principal() -> Principal:
-    """The principal; EVERYBODY while auth is off. Raises Unauthenticated for ANONYMOUS, NoPrincipal."""
+    """The principal; EVERYBODY while auth is off. Raises Unauthenticated for ANONYMOUS, PrincipalNotBound."""
     who = authenticated_principal()
     if who is ANONYMOUS:
         raise missing()

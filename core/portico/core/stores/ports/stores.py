@@ -522,7 +522,7 @@ class Stores:
             await self.scrub()
 
     async def taken_over(self) -> None:
-        """Return when another core owns the stores; checked every LOOK_SECONDS."""
+        """Return when another core owns the stores; checked every OWNERSHIP_CHECK_SECONDS."""
         while not self.lost.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.lost.wait(), OWNERSHIP_CHECK_SECONDS)

@@ -122,7 +122,7 @@ def tokenize(text: str) -> list[str]:
 
 
 def count_tokens(text: str) -> Counter[str]:
-    """Count the words of a text. It needs less memory than `text_words`, since words repeat in long texts."""
+    """Count the words of a text. It needs less memory than `tokenize`, since words repeat in long texts."""
     return Counter(_words_of(text))
 
 

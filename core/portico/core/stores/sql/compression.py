@@ -86,7 +86,7 @@ def encode_text(text: str, payload: bytes) -> str | bytes:
 
 
 def decode_text(stored: str | bytes, payload: bytes | None) -> str:
-    """Return the text that `placed` stored."""
+    """Return the text that `encode_text` stored."""
     if isinstance(stored, str):
         return stored
     assert payload is not None

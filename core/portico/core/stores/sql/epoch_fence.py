@@ -34,7 +34,7 @@ class EpochFence:
 
     @property
     def key(self) -> tuple[int, int]:
-        """The parameters of IS_OWNED."""
+        """The parameters of OWNED_CONDITION."""
         return SLOT, self.epoch
 
     def check(self, connection: sqlite3.Connection) -> None:

@@ -60,7 +60,7 @@ class WriteLock(asyncio.Lock):
 
 @asynccontextmanager
 async def acquire_within(*turns: AbstractAsyncContextManager[object]) -> AsyncIterator[None]:
-    """Enter the locks in order, within WAIT_SECONDS in total.
+    """Enter the locks in order, within MAX_WAIT_SECONDS in total.
 
     Raises StoreUnavailable after that time: a longer wait would exceed the time that callers wait.
     """

@@ -142,7 +142,7 @@ class UnflushedChunks:
         return [join_chunks(tail.chunks) for tail in self._tails.values()]
 
     def mark_all_flushed(self) -> None:
-        """Clear the tails after the rows of `settle_all` were written."""
+        """Clear the tails after the rows of `flush_all` were written."""
         with self._lock:
             self._tails.clear()
 
