@@ -11,7 +11,7 @@ import pytest
 from support.certificates import Authority
 
 from portico.client import Client, HandshakeFailed, Multiplexer, SyncClient, query_request
-from portico.client.errors import ClosedEarly, passes
+from portico.client.errors import ClosedEarly, is_transient
 from portico.client.streams import run_stream
 from portico.client.tls import channel_credentials
 
@@ -76,7 +76,7 @@ async def test_a_certificate_that_is_refused_is_told_at_once(
             ) as caught:
                 await call(client)
             assert caught.value.code is grpc.StatusCode.UNAVAILABLE
-            assert not passes(caught.value)
+            assert not is_transient(caught.value)
             assert not await client.healthy()
 
 

@@ -152,7 +152,7 @@ class ClosedEarly(Unavailable):
 _PASSING = frozenset(("", "DRAINING"))
 
 
-def passes(error: PorticoError) -> bool:
+def is_transient(error: PorticoError) -> bool:
     """Returns whether the same call may succeed shortly, at this core or at another one."""
     again = isinstance(error, Unavailable) and not isinstance(error, HandshakeFailed)
     return again and error.reason in _PASSING

@@ -23,7 +23,7 @@ from portico.client.errors import (
     ProtocolError,
     Unavailable,
     error_from_stream_end,
-    passes,
+    is_transient,
 )
 from portico.client.streams.backoff import Outage
 from portico.client.streams.read_position import ReadPosition, ReadProgress
@@ -262,7 +262,7 @@ class MultiplexedStream:
             cause: PorticoError = Unavailable("the stream ended before the run did")
         else:
             cause = error_from_stream_end(end)
-            if not passes(cause):
+            if not is_transient(cause):
                 self.finish(cause)
                 return
         self.cut(cause)

@@ -7,7 +7,14 @@ from itertools import islice
 import grpc.aio
 
 from portico.client.connection import Calls
-from portico.client.errors import ClosedEarly, PorticoError, RunFailed, Unavailable, passes, typed_errors
+from portico.client.errors import (
+    ClosedEarly,
+    PorticoError,
+    RunFailed,
+    Unavailable,
+    is_transient,
+    typed_errors,
+)
 from portico.client.streams.backoff import Outage
 from portico.client.streams.read_position import ReadPosition, ReadProgress
 from portico.client.streams.text_collector import TextCollector
@@ -136,7 +143,7 @@ class RunStream:
                     # All events have arrived; how the call ended no longer matters.
                     self._ended = True
                     return
-                if not passes(error) or self._certificate_is_refused(error):
+                if not is_transient(error) or self._certificate_is_refused(error):
                     raise
                 await self._wait_to_resume(error)
                 continue
