@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class SandboxServiceStub(object):
-    """SandboxService gives places where untrusted code runs: Python cells, commands,
-    files. A sandbox belongs to one (user_id, session_id) and is nobody else's.
+    """SandboxService manages sandboxes for untrusted code: Python cells, commands, files. A sandbox
+    belongs to exactly one (user_id, session_id).
 
     Errors of every method on a sandbox: NOT_FOUND (SANDBOX_NOT_FOUND),
     FAILED_PRECONDITION (SANDBOX_GONE: it ended, metadata cause; SANDBOX_PAUSED),
@@ -233,8 +233,8 @@ class SandboxServiceStub(object):
 
 
 class SandboxServiceServicer(object):
-    """SandboxService gives places where untrusted code runs: Python cells, commands,
-    files. A sandbox belongs to one (user_id, session_id) and is nobody else's.
+    """SandboxService manages sandboxes for untrusted code: Python cells, commands, files. A sandbox
+    belongs to exactly one (user_id, session_id).
 
     Errors of every method on a sandbox: NOT_FOUND (SANDBOX_NOT_FOUND),
     FAILED_PRECONDITION (SANDBOX_GONE: it ended, metadata cause; SANDBOX_PAUSED),
@@ -732,8 +732,8 @@ def add_SandboxServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SandboxService(object):
-    """SandboxService gives places where untrusted code runs: Python cells, commands,
-    files. A sandbox belongs to one (user_id, session_id) and is nobody else's.
+    """SandboxService manages sandboxes for untrusted code: Python cells, commands, files. A sandbox
+    belongs to exactly one (user_id, session_id).
 
     Errors of every method on a sandbox: NOT_FOUND (SANDBOX_NOT_FOUND),
     FAILED_PRECONDITION (SANDBOX_GONE: it ended, metadata cause; SANDBOX_PAUSED),

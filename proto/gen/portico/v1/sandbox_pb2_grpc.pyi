@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SandboxServiceStub:
-    """SandboxService gives places where untrusted code runs: Python cells, commands,
-    files. A sandbox belongs to one (user_id, session_id) and is nobody else's.
+    """SandboxService manages sandboxes for untrusted code: Python cells, commands, files. A sandbox
+    belongs to exactly one (user_id, session_id).
 
     Errors of every method on a sandbox: NOT_FOUND (SANDBOX_NOT_FOUND),
     FAILED_PRECONDITION (SANDBOX_GONE: it ended, metadata cause; SANDBOX_PAUSED),
@@ -170,8 +170,8 @@ class SandboxServiceStub:
 
 @_typing.type_check_only
 class SandboxServiceAsyncStub(SandboxServiceStub):
-    """SandboxService gives places where untrusted code runs: Python cells, commands,
-    files. A sandbox belongs to one (user_id, session_id) and is nobody else's.
+    """SandboxService manages sandboxes for untrusted code: Python cells, commands, files. A sandbox
+    belongs to exactly one (user_id, session_id).
 
     Errors of every method on a sandbox: NOT_FOUND (SANDBOX_NOT_FOUND),
     FAILED_PRECONDITION (SANDBOX_GONE: it ended, metadata cause; SANDBOX_PAUSED),
@@ -309,8 +309,8 @@ class SandboxServiceAsyncStub(SandboxServiceStub):
     """
 
 class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
-    """SandboxService gives places where untrusted code runs: Python cells, commands,
-    files. A sandbox belongs to one (user_id, session_id) and is nobody else's.
+    """SandboxService manages sandboxes for untrusted code: Python cells, commands, files. A sandbox
+    belongs to exactly one (user_id, session_id).
 
     Errors of every method on a sandbox: NOT_FOUND (SANDBOX_NOT_FOUND),
     FAILED_PRECONDITION (SANDBOX_GONE: it ended, metadata cause; SANDBOX_PAUSED),
