@@ -152,7 +152,7 @@ def test_texts_are_messages_among_others() -> None:
     "wrong", [None, 5, b"hi", [None], [["hi"]], [("user", "hi")], {"content": [5]}, {"content": 5}]
 )
 def test_what_is_no_message_is_a_type_error_that_says_so(wrong: Any) -> None:
-    with pytest.raises(TypeError, match=r"a text, a dict or a|not iterable"):
+    with pytest.raises(TypeError, match=r"a string, a dict or a|not iterable"):
         to_messages(wrong)
 
 
