@@ -1,6 +1,15 @@
-"""Protobuf encoding by hand: frames (`repeated Event events = 1`) are cut without decoding their events."""
+"""Protobuf encoding by hand, where decoding and encoding a message again would cost too much.
 
-_EVENTS_TAG = 0x0A  # field 1, length-delimited
+Frames of events are cut and joined without decoding their events. A tag is a field's number and wire type; a
+test compares each with the contract.
+"""
+
+EVENTS = b"\x0a"  # QueryResponse.events and StreamFrame.events
+FRAMES = b"\x0a"  # MultiplexResponse.frames
+STREAM_ID = b"\x10"  # StreamFrame.stream_id
+SIZE_BYTES = b"\x18"  # StreamFrame.size_bytes
+END = b"\x22"  # StreamFrame.end
+RATE_LIMITS = b"\x2a"  # StreamFrame.rate_limits
 
 
 def encode_varint(value: int) -> bytes:
@@ -15,6 +24,11 @@ def encode_varint(value: int) -> bytes:
     return bytes(out)
 
 
+def length_delimited(tag: bytes, content: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return the parts of a field that holds a message, a string or bytes."""
+    return tag, encode_varint(len(content)), content
+
+
 def skip_events(frame: bytes, count: int) -> bytes:
     """Return the frame without its first `count` events."""
     if not count:
@@ -24,7 +38,7 @@ def skip_events(frame: bytes, count: int) -> bytes:
 
 def _offset(frame: bytes, position: int, count: int) -> int:
     for _ in range(count):
-        assert frame[position] == _EVENTS_TAG, "the bytes are not a frame of events"
+        assert frame[position] == EVENTS[0], "the bytes are not a frame of events"
         position += 1
         length = shift = 0
         while True:

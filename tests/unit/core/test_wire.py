@@ -1,6 +1,10 @@
+import pytest
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
+from portico.core import wire
 from portico.core.wire import encode_varint, skip_events
 from portico.v1 import query_pb2
 
@@ -34,3 +38,24 @@ def test_frames_join_by_concatenation(texts: list[str]) -> None:
 def test_varint_is_protobufs(value: int) -> None:
     frame = query_pb2.StreamAction(stream_id=value).SerializeToString()
     assert frame == (b"\x08" + encode_varint(value) if value else b"")
+
+
+VARINT, LENGTH_DELIMITED = 0, 2  # wire types
+
+
+@pytest.mark.parametrize(
+    ("message", "field", "tag"),
+    [
+        (query_pb2.QueryResponse, "events", wire.EVENTS),
+        (query_pb2.StreamFrame, "events", wire.EVENTS),
+        (query_pb2.MultiplexResponse, "frames", wire.FRAMES),
+        (query_pb2.StreamFrame, "stream_id", wire.STREAM_ID),
+        (query_pb2.StreamFrame, "size_bytes", wire.SIZE_BYTES),
+        (query_pb2.StreamFrame, "end", wire.END),
+        (query_pb2.StreamFrame, "rate_limits", wire.RATE_LIMITS),
+    ],
+)
+def test_tags_are_those_of_the_contract(message: type[Message], field: str, tag: bytes) -> None:
+    described = message.DESCRIPTOR.fields_by_name[field]
+    type = LENGTH_DELIMITED if described.type == FieldDescriptor.TYPE_MESSAGE else VARINT
+    assert tag == bytes((described.number << 3 | type,))

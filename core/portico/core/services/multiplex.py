@@ -14,6 +14,7 @@ import grpc
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
+from portico.core import wire
 from portico.core.errors import DomainError, Draining, InvalidArgument, LimitExceeded, StoreUnavailable
 from portico.core.log.reader import READ_BYTES, LogReader
 from portico.core.runs.run_engine import RunEngine
@@ -25,7 +26,7 @@ from portico.core.services.rpc.drain import Drain
 from portico.core.services.rpc.rate_limits import RateExceeded
 from portico.core.services.rpc.trace_context import bind_stream_context
 from portico.core.services.run_readers import open_log_reader, open_run_reader, wait_reader
-from portico.core.wire import encode_varint
+from portico.core.wire import encode_varint, length_delimited
 from portico.model.identity import Principal
 from portico.telemetry.tracing.rpc_telemetry import RpcSpan, RpcTelemetry
 from portico.v1 import query_pb2 as pb
@@ -42,14 +43,15 @@ class MultiplexStream:
     """One query or watch on a link."""
 
     __slots__ = (
-        *("call", "closed", "credit", "deadline", "fetched", "head", "link", "opening", "reader"),
+        *("call", "closed", "credit", "deadline", "fetched", "field", "head", "link", "opening", "reader"),
         *("request", "stream_id", "told", "who"),
     )
 
     def __init__(self, link: "MultiplexConnection", stream_id: int) -> None:
         self.link = link
         self.stream_id = stream_id
-        self.head = b"\x10" + encode_varint(stream_id) + b"\x18"  # stream_id, and the tag of size_bytes
+        self.field = wire.STREAM_ID + encode_varint(stream_id)  # the field stream_id of its frames
+        self.head = self.field + wire.SIZE_BYTES
         self.told: tuple[bytes, ...] = ()  # a frame to send before the first one
         self.credit = WINDOW_BYTES
         self.closed = False
@@ -296,12 +298,12 @@ class MultiplexConnection:
         stream.fetched = None
         end = b""
         if reader.finished:
-            end = b"\x22\x00"  # an end with code OK
+            end = wire.END + b"\x00"  # an empty StreamEnd: the code OK
             self._drop(stream, "OK")
         elif not data:
             return 0
         body = b"".join((data, stream.head, encode_varint(len(data)), end))
-        parts += (*stream.told, b"\x0a", encode_varint(len(body)), body)
+        parts += (*stream.told, *length_delimited(wire.FRAMES, body))
         stream.told = ()
         stream.credit -= len(data)
         if not end and reader.is_behind:
@@ -317,8 +319,8 @@ class MultiplexConnection:
         """Queues the caller's rate limits. They are sent with the stream's first events or with its end: a
         separate response would cost as much as a short reply."""
         if rate_limits:
-            tagged = b"".join((stream.head[:-1], b"\x2a", encode_varint(len(rate_limits)), rate_limits))
-            stream.told = (b"\x0a", encode_varint(len(tagged)), tagged)
+            frame = b"".join((stream.field, *length_delimited(wire.RATE_LIMITS, rate_limits)))
+            stream.told = length_delimited(wire.FRAMES, frame)
 
     def _fail(self, stream: MultiplexStream, error: Exception) -> None:
         """Ends a stream that could not be opened."""
@@ -351,7 +353,7 @@ class MultiplexConnection:
             end.reason = info.reason
             end.metadata.update(info.metadata)
         frame = pb.StreamFrame(stream_id=stream_id, end=end).SerializeToString()
-        self._ends += (b"\x0a", encode_varint(len(frame)), frame)
+        self._ends += length_delimited(wire.FRAMES, frame)
         self.wake.set()
 
     def _cut(self) -> None:
