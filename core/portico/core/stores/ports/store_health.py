@@ -16,10 +16,6 @@ class StoreHealth:
         """Record that a write failed."""
         self.failure = failure
 
-    def record_success(self) -> None:
-        """Record that a write succeeded."""
-        self.failure = None
-
     async def look(self) -> StoreUnavailable | None:
         """Return why the store refuses writes now, or None. Writes only if the last write failed."""
         if self.failure is not None and self.probe is not None:
