@@ -370,12 +370,13 @@ async def test_a_receiver_that_is_gone_is_given_up(gateway: Gateway, receiver: t
 
 
 async def test_deliveries_are_counted_by_outcome(
-    core_directory: Path, receiver: tuple[Receiver, str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, receiver: tuple[Receiver, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("portico.gateways.a2a.push.sender.FIRST_SECONDS", 0.02)
     told, url = receiver
     with measuring() as read:
-        async with running_gateway(core_directory) as gateway:
+        # A core of its own: gateways of other tests claim pushes of the shared one.
+        async with running_core(tmp_path), running_gateway(tmp_path) as gateway:
             told.statuses = [503, 500, 200, 400]
             await send(gateway, ask("count 20", url))
             await told.until(lambda: told.ended)
@@ -383,9 +384,7 @@ async def test_deliveries_are_counted_by_outcome(
                 lambda: read().get("portico.push.deliveries", {}).get("taken", 0) >= len(told.bodies)
             )
             counted = read()["portico.push.deliveries"]
-            # A busy machine lets an attempt time out, which fails too.
-            assert counted["failed"] >= 2
-            assert (counted["refused"], counted["taken"]) == (1, len(told.bodies))
+            assert (counted["failed"], counted["refused"], counted["taken"]) == (2, 1, len(told.bodies))
             told.statuses = [410]
             await send(gateway, ask("count 5", url))
             await eventually(lambda: read().get("portico.push.deliveries", {}).get("given_up") == 1)
